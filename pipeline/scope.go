@@ -1,0 +1,239 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// Why a scope ended. Each is a context.Canceled to errors.Is.
+var (
+	// ErrClientGone means that the client has closed its connection.
+	ErrClientGone = ended("the client has left")
+	// ErrLost means that another branch has answered.
+	ErrLost = ended("another branch has answered")
+	// ErrShutdown means that the server stopped waiting for running answers.
+	ErrShutdown = ended("the server is shutting down")
+	// ErrDone means that the exchange is over.
+	ErrDone = ended("the exchange is over")
+)
+
+type cancelled string
+
+func ended(why string) error             { return cancelled(why) }
+func (c cancelled) Error() string        { return string(c) }
+func (c cancelled) Is(target error) bool { return target == context.Canceled }
+
+// A Scope is a context that can be pooled, nested and cancelled without
+// allocating. Its Err is the cause itself, such as ErrClientGone, so that a
+// cause survives contexts derived from it.
+//
+// Whoever must act when it ends attaches a Hook; Done and the functions of
+// package context work too, at the usual cost.
+type Scope struct {
+	mu     sync.Mutex
+	err    error         // guarded by mu; set once
+	done   chan struct{} // guarded by mu; made on first use
+	first  *Hook         // guarded by mu
+	parent Hook          // ends this scope with its parent
+}
+
+// Canceler is told that a scope has ended.
+type Canceler interface {
+	// Cancel must return at once, and not use the scope that calls it.
+	Cancel(cause error)
+}
+
+// A Hook is one attachment to a scope. It lives inside the attached object, so
+// attaching allocates nothing. The zero value is ready.
+type Hook struct {
+	to         Canceler
+	scope      *Scope
+	prev, next *Hook
+	stop       func() bool // when attached to a context that is no Scope
+}
+
+// OnDone attaches h to ctx: to.Cancel is called once if ctx ends before h is
+// detached. It reports false, and attaches nothing, if ctx has ended already.
+func (h *Hook) OnDone(ctx context.Context, to Canceler) bool {
+	h.to = to
+	s, ok := ctx.(*Scope)
+	if !ok {
+		if ctx.Err() != nil {
+			return false
+		}
+		if ctx.Done() != nil {
+			h.stop = afterFunc(ctx, to)
+		}
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return false
+	}
+	h.scope, h.prev, h.next = s, nil, s.first
+	if s.first != nil {
+		s.first.prev = h
+	}
+	s.first = h
+	return true
+}
+
+// Detach undoes OnDone. Once it has returned, Cancel neither runs nor will run
+// because of h. Detaching a hook that is not attached does nothing.
+func (h *Hook) Detach() {
+	if stop := h.stop; stop != nil {
+		h.stop = nil
+		stop()
+		return
+	}
+	s := h.scope
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	if h.prev != nil {
+		h.prev.next = h.next
+	} else if s.first == h {
+		s.first = h.next
+	}
+	if h.next != nil {
+		h.next.prev = h.prev
+	}
+	h.scope, h.prev, h.next = nil, nil, nil
+	s.mu.Unlock()
+}
+
+// afterFunc is context.AfterFunc whose stop waits for a call that has begun,
+// so that the canceler may be reused afterwards.
+func afterFunc(ctx context.Context, to Canceler) func() bool {
+	var mu sync.Mutex
+	stopped := false
+	stop := context.AfterFunc(ctx, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if !stopped {
+			to.Cancel(Cause(ctx))
+		}
+	})
+	return func() bool {
+		ok := stop()
+		mu.Lock()
+		stopped = true
+		mu.Unlock()
+		return ok
+	}
+}
+
+// Cause is why ctx has ended, or nil.
+func Cause(ctx context.Context) error {
+	if s, ok := ctx.(*Scope); ok {
+		return s.Err()
+	}
+	return context.Cause(ctx)
+}
+
+// Gone reports whether err, or the end of ctx, says that nobody wants the
+// answer any more: the client left, or another branch won.
+func Gone(ctx context.Context, err error) bool {
+	if errors.Is(err, ErrClientGone) || errors.Is(err, ErrLost) {
+		return true
+	}
+	cause := Cause(ctx)
+	return cause == ErrClientGone || cause == ErrLost
+}
+
+// begin makes the scope ready for a new life, as a child of ctx.
+func (s *Scope) begin(ctx context.Context) {
+	if ctx == nil || ctx == context.Background() {
+		return
+	}
+	if !s.parent.OnDone(ctx, s) {
+		s.Cancel(Cause(ctx))
+	}
+}
+
+// end detaches the scope from its parent and makes it fit for reuse. What
+// still derives from it ends with ErrDone.
+func (s *Scope) end() {
+	s.parent.Detach()
+	s.Cancel(ErrDone)
+	s.mu.Lock()
+	s.err, s.done, s.first = nil, nil, nil
+	s.mu.Unlock()
+}
+
+// Cancel ends the scope, and with it every scope and context derived from it.
+// Only the first cause counts.
+func (s *Scope) Cancel(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return
+	}
+	s.err = cause
+	if s.done != nil {
+		close(s.done)
+	}
+	// Cancelling under the lock is what makes Detach wait for it.
+	for h := s.first; h != nil; {
+		next := h.next
+		h.scope, h.prev, h.next = nil, nil, nil
+		h.to.Cancel(cause)
+		h = next
+	}
+	s.first = nil
+}
+
+// Err implements context.Context. It returns the cause.
+func (s *Scope) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// Done implements context.Context.
+func (s *Scope) Done() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done == nil {
+		s.done = make(chan struct{})
+		if s.err != nil {
+			close(s.done)
+		}
+	}
+	return s.done
+}
+
+// Deadline implements context.Context. A scope has none.
+func (s *Scope) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// Value implements context.Context. A scope carries no data.
+func (s *Scope) Value(any) any { return nil }
+
+// AfterFunc runs f in its own goroutine when the scope ends. Package context
+// uses it to derive from a scope without a goroutine that waits.
+func (s *Scope) AfterFunc(f func()) (stop func() bool) {
+	a := &after{f: f}
+	if !a.hook.OnDone(s, a) {
+		a.Cancel(nil)
+	}
+	return a.stop
+}
+
+type after struct {
+	hook Hook
+	once sync.Once
+	f    func()
+}
+
+func (a *after) Cancel(error) { a.once.Do(func() { go a.f() }) }
+
+func (a *after) stop() bool {
+	a.hook.Detach()
+	stopped := false
+	a.once.Do(func() { stopped = true })
+	return stopped
+}
