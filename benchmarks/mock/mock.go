@@ -1,0 +1,220 @@
+// Package mock is the upstream of the benchmarks: a server in the shape of
+// OpenAI's that costs as little as possible and behaves as badly as asked.
+//
+//	POST */chat/completions  about 1 KB, or a stream where the body asks for one
+//	POST */embeddings        one vector
+//	GET  */models            two models
+//	GET  /_mock/set?latency=20ms&tail=0.05   new settings, see Settings
+//	GET  /_mock/stats        what happened since the last call, see Stats
+//
+// It does not check requests. Each event of a stream carries the time at
+// which it was sent, as "@nanoseconds@" in its text, so that a client on the
+// same machine can tell how long a gateway held it.
+package mock
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/headrace/headrace/benchmarks/payload"
+)
+
+// Stats is what happened since the last time somebody asked.
+type Stats struct {
+	Calls   int64 `json:"calls"` // answers and streams
+	Streams int64 `json:"streams"`
+	Chunks  int64 `json:"chunks"`
+	// Departed tells for each request that its caller gave up, by the
+	// reference in its body, when the connection was closed (Unix time in
+	// nanoseconds). Only kept while Settings.Watch is on.
+	Departed map[uint64]int64 `json:"departed"`
+}
+
+// A Server is the upstream. Use New.
+type Server struct {
+	settings               atomic.Pointer[Settings]
+	calls, streams, chunks atomic.Int64
+
+	mu       sync.Mutex
+	departed map[uint64]int64 // guarded by mu
+}
+
+// New returns an upstream that behaves as s says.
+func New(s Settings) *Server {
+	m := &Server{departed: map[uint64]int64{}}
+	m.settings.Store(&s)
+	return m
+}
+
+// Serve answers on all the listeners until one of them fails.
+func (m *Server) Serve(listeners ...net.Listener) error {
+	failed := make(chan error, len(listeners))
+	for _, l := range listeners {
+		s := &fasthttp.Server{
+			Handler:            m.handle,
+			Name:               "mock",
+			ReadBufferSize:     16 << 10,
+			MaxRequestBodySize: 64 << 20,
+			Concurrency:        64 << 10,
+		}
+		go func() { failed <- s.Serve(l) }()
+	}
+	return <-failed
+}
+
+const answer = `{"id":"chatcmpl-mock0001","object":"chat.completion","created":1700000000,"model":"gpt-4o-mini","choices":[{"index":0,"message":{"role":"assistant","content":"` +
+	text + text + text + text + `","refusal":null},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":180,"completion_tokens":120,"total_tokens":300,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}},"system_fingerprint":"fp_mock"}`
+
+const text = `First compare the limits in section 7.3: a worker gives up after 30 seconds without a heartbeat.\nA full disk delays exactly that, so look below /var/lib/export. `
+
+// Answer is the body of every chat completion that is not streamed.
+var Answer = []byte(answer)
+
+const models = `{"object":"list","data":[{"id":"gpt-4o-mini","object":"model","created":1700000000,"owned_by":"mock"},{"id":"text-embedding-3-small","object":"model","created":1700000000,"owned_by":"mock"}]}`
+
+func (m *Server) handle(ctx *fasthttp.RequestCtx) {
+	ctx.SetContentType("application/json")
+	path, s := ctx.Path(), m.settings.Load()
+	switch {
+	case bytes.HasSuffix(path, []byte("/chat/completions")):
+		m.chat(ctx, s)
+	case bytes.HasSuffix(path, []byte("/embeddings")):
+		m.calls.Add(1)
+		m.think(ctx, s)
+		ctx.SetBody(embedding(s.Numbers))
+	case bytes.HasSuffix(path, []byte("/models")):
+		ctx.SetBodyString(models)
+	case string(path) == "/_mock/set":
+		m.set(ctx)
+	case string(path) == "/_mock/stats":
+		ctx.SetBody(m.takeStats())
+	default:
+		fail(ctx, fasthttp.StatusNotFound, "no such path")
+	}
+}
+
+func (m *Server) chat(ctx *fasthttp.RequestCtx, s *Settings) {
+	m.calls.Add(1)
+	if !m.think(ctx, s) {
+		ctx.SetConnectionClose()
+		return
+	}
+	if s.Errors > 0 && rand.Float64() < s.Errors {
+		fail(ctx, fasthttp.StatusInternalServerError, "failure by request")
+		return
+	}
+	if !streamed(ctx.PostBody()) {
+		ctx.Response.SetBodyRaw(Answer)
+		return
+	}
+	m.streams.Add(1)
+	ctx.SetContentType("text/event-stream")
+	ctx.Response.Header.Set("Cache-Control", "no-cache")
+	ctx.Response.Header.Set("X-Accel-Buffering", "no") // nginx holds streams back without it
+	ctx.SetBodyStream(&stream{server: m, conn: ctx.Conn(), chunks: s.Chunks, pace: s.Pace}, -1)
+}
+
+// streamed reports whether the body asks for a stream. It looks at the end of
+// the body only: a search through 20 KB would cost more than all the rest.
+func streamed(body []byte) bool {
+	end := body[max(0, len(body)-256):]
+	return bytes.Contains(end, []byte(`"stream":true`)) || bytes.Contains(end, []byte(`"stream": true`))
+}
+
+// think lets the latency pass. It reports false if the caller hung up
+// meanwhile, which it can tell only while Settings.Watch is on.
+func (m *Server) think(ctx *fasthttp.RequestCtx, s *Settings) bool {
+	d := s.Latency
+	if s.Tail > 0 && rand.Float64() < s.Tail {
+		d = time.Duration(float64(d) * s.TailFactor)
+	}
+	if d <= 0 {
+		return true
+	}
+	if !s.Watch {
+		time.Sleep(d)
+		return true
+	}
+	if !hungUp(ctx.Conn(), d) {
+		return true
+	}
+	now := time.Now().UnixNano()
+	body := ctx.PostBody()
+	if at := payload.Reference(body); at >= 0 {
+		if n, err := payload.ParseReference(body[at:]); err == nil {
+			m.mu.Lock()
+			m.departed[n] = now
+			m.mu.Unlock()
+		}
+	}
+	return false
+}
+
+// hungUp waits for d, or until the other side closes the connection. Reading
+// is the cheapest way to wait for both: a caller that waits for its answer
+// sends nothing.
+func hungUp(c net.Conn, d time.Duration) bool {
+	var b [1]byte
+	if c.SetReadDeadline(time.Now().Add(d)) != nil {
+		return true
+	}
+	_, err := c.Read(b[:])
+	timeout, ok := err.(net.Error)
+	return !ok || !timeout.Timeout() || c.SetReadDeadline(time.Time{}) != nil
+}
+
+var embeddings sync.Map // number of numbers → body
+
+// embedding returns the answer with a vector of n numbers, the same every time.
+func embedding(n int) []byte {
+	if b, ok := embeddings.Load(n); ok {
+		return b.([]byte)
+	}
+	rnd := rand.New(rand.NewPCG(1, uint64(n)))
+	b := []byte(`{"object":"list","data":[{"object":"embedding","index":0,"embedding":[`)
+	for i := range n {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = fmt.Appendf(b, "%.6f", rnd.Float64()*2-1)
+	}
+	b = append(b, `]}],"model":"text-embedding-3-small","usage":{"prompt_tokens":8,"total_tokens":8}}`...)
+	embeddings.Store(n, b)
+	return b
+}
+
+func (m *Server) set(ctx *fasthttp.RequestCtx) {
+	s, err := parse(string(ctx.QueryArgs().QueryString()))
+	if err != nil {
+		fail(ctx, fasthttp.StatusBadRequest, err.Error())
+		return
+	}
+	m.settings.Store(&s)
+	ctx.SetBodyString("{}")
+}
+
+func (m *Server) takeStats() []byte {
+	m.mu.Lock()
+	departed := m.departed
+	m.departed = map[uint64]int64{}
+	m.mu.Unlock()
+	b, err := json.Marshal(Stats{m.calls.Swap(0), m.streams.Swap(0), m.chunks.Swap(0), departed})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mock: write the statistics:", err)
+	}
+	return b
+}
+
+func fail(ctx *fasthttp.RequestCtx, status int, message string) {
+	ctx.SetStatusCode(status)
+	ctx.SetBody(fmt.Appendf(nil, `{"error":{"message":%q,"type":"server_error","param":null,"code":"mock"}}`, message))
+}

@@ -1,0 +1,153 @@
+package mock
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/headrace/headrace/benchmarks/payload"
+)
+
+// start returns the address of an upstream that runs until the test is over.
+func start(t *testing.T) Client {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = New(Defaults).Serve(l) }()
+	t.Cleanup(func() { _ = l.Close() })
+	return Client{l.Addr().String()}
+}
+
+func post(t *testing.T, c Client, path string, body []byte) *http.Response {
+	t.Helper()
+	resp, err := http.Post("http://"+c.Addr+path, "application/json", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = resp.Body.Close() })
+	return resp
+}
+
+func set(t *testing.T, c Client, s Settings) {
+	t.Helper()
+	if err := c.Set(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	c := start(t)
+	f := func(path string, body []byte, status int, size int) {
+		t.Helper()
+		resp := post(t, c, path, body)
+		b, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != status || !json.Valid(b) || len(b) < size {
+			t.Errorf("%s: status %d, %v: %.200s", path, resp.StatusCode, err, b)
+		}
+	}
+	f("/v1/chat/completions", payload.Chat(1<<10, false), 200, 1000)
+	f("/chat/completions", payload.Chat(20<<10, false), 200, 1000)
+	f("/v1/embeddings", payload.Embeddings(), 200, 256*9)
+	f("/v1/models", nil, 200, 100)
+	f("/v1/unknown", nil, 404, 10)
+	f("/_mock/set?latency=soon", nil, 400, 10)
+	f("/_mock/set?nonsense=1", nil, 400, 10)
+	stats, err := c.Stats()
+	if diff := cmp.Diff(Stats{Calls: 3, Departed: map[uint64]int64{}}, stats); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+}
+
+func TestErrorsAndTail(t *testing.T) {
+	c := start(t)
+	s := Defaults
+	s.Errors, s.Latency, s.Tail, s.TailFactor = 1, 10*time.Millisecond, 1, 5
+	set(t, c, s)
+	begun := time.Now()
+	if resp := post(t, c, "/v1/chat/completions", payload.Chat(1<<10, false)); resp.StatusCode != 500 {
+		t.Errorf("status %d, want 500", resp.StatusCode)
+	}
+	if d := time.Since(begun); d < 50*time.Millisecond {
+		t.Errorf("a slow answer took %v, want 50ms or more", d)
+	}
+}
+
+func TestStream(t *testing.T) {
+	c := start(t)
+	s := Defaults
+	s.Chunks, s.Pace = 5, 20*time.Millisecond
+	set(t, c, s)
+	begun := time.Now()
+	resp := post(t, c, "/v1/chat/completions", payload.Chat(1<<10, true))
+	var events []string
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok {
+			continue
+		}
+		events = append(events, data)
+		if len(events) > s.Chunks {
+			continue
+		}
+		if !json.Valid([]byte(data)) {
+			t.Fatalf("event %q", data)
+		}
+		sent, err := strconv.ParseInt(strings.Split(data, "@")[1], 10, 64)
+		if age := time.Now().UnixNano() - sent; err != nil || age < 0 || age > int64(10*time.Second) {
+			t.Errorf("event sent %d ns ago, %v", age, err)
+		}
+	}
+	if len(events) != s.Chunks+2 || events[s.Chunks+1] != "[DONE]" {
+		t.Errorf("events %q", events)
+	}
+	if d := time.Since(begun); d < 80*time.Millisecond {
+		t.Errorf("five events 20ms apart took %v", d)
+	}
+}
+
+// A caller who hangs up is noted at that moment, by the reference in its
+// request; one who waits is not.
+func TestDepartures(t *testing.T) {
+	c := start(t)
+	s := Defaults
+	s.Latency, s.Watch = 300*time.Millisecond, true
+	set(t, c, s)
+
+	body := payload.Chat(1<<10, false)
+	payload.PutReference(body[payload.Reference(body):], 42)
+	conn, err := net.Dial("tcp4", c.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := "POST /v1/chat/completions HTTP/1.1\r\nHost: mock\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n"
+	if _, err := conn.Write(append([]byte(head), body...)); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	left := time.Now().UnixNano()
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if resp := post(t, c, "/v1/chat/completions", payload.Chat(1<<10, false)); resp.StatusCode != 200 {
+		t.Errorf("status %d for the one who waits", resp.StatusCode)
+	}
+	stats, err := c.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, ok := stats.Departed[42]
+	if len(stats.Departed) != 1 || !ok || at < left || at > left+int64(200*time.Millisecond) {
+		t.Errorf("departures %v, left at %d", stats.Departed, left)
+	}
+}

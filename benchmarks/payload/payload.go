@@ -1,0 +1,96 @@
+// Package payload makes the request bodies of the benchmarks: chat requests
+// that look like real ones, of any size.
+package payload
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+)
+
+// Mark stands in every chat body before a reference of ReferenceLen digits.
+// The load generator writes another reference into each request, so that no
+// cache can know it, and the mock upstream finds a request by it.
+const (
+	Mark         = "ticket "
+	ReferenceLen = 16
+)
+
+const system = `You are a careful assistant for the support desk of a software company. Answer in short paragraphs, cite the section of the manual you rely on, and say so when you do not know.`
+
+// The turns hold what prompts hold: line breaks, quotes, a little code and
+// letters beyond ASCII.
+var turns = [...]string{
+	`A customer writes: after the update to version 4.2 the export job stops at 37 percent and the log shows \"timeout on worker 2\". They run three workers on two hosts; the queue is on the first host, the disk of the second is 91 % full.\nWhat should they check next, and in which order? `,
+	`First compare the limits in section 7.3: a worker gives up after 30 seconds without a heartbeat, and a full disk delays exactly that.\n\n1. Free space below /var/lib/export.\n2. Run export status --workers and look for the state \"waiting\".\n3. Raise heartbeat_timeout only if both are fine. `,
+	`They cleared the folder, and Frau Müller reports that the message is now:\n\n\terror: lock held by pid 4711 (started 12:03)\n\nMay they delete the lock while the job is running? Please answer in under 150 words. `,
+	`No. The lock protects the index, see section 9.1. Stop worker 2, wait for the queue to show 0 open parts, then delete the lock and start the worker again. The other workers may go on meanwhile. `,
+}
+
+// Chat returns a chat completion request of exactly size bytes, or the
+// shortest there is. A longer one is a longer conversation.
+func Chat(size int, stream bool) []byte {
+	tail := `"}],"temperature":0.2,"max_tokens":256,"user":"desk-42"`
+	if stream {
+		tail += `,"stream":true,"stream_options":{"include_usage":true}`
+	}
+	tail += "}"
+	var b bytes.Buffer
+	b.WriteString(`{"model":"gpt-4o-mini","messages":[{"role":"system","content":"` + system + `"},{"role":"user","content":"` + Mark + strings.Repeat("0", ReferenceLen) + `: `)
+	next := `"},{"role":"assistant","content":"`
+	after := `"},{"role":"user","content":"`
+	for i := 0; ; i++ {
+		turn := turns[i%len(turns)]
+		if left := size - b.Len() - len(tail); len(turn)+len(next) > left {
+			b.WriteString(strings.Repeat("x ", max(left, 0)/2+1)[:max(left, 0)])
+			break
+		}
+		b.WriteString(turn)
+		b.WriteString(next)
+		next, after = after, next
+	}
+	b.WriteString(tail)
+	return b.Bytes()
+}
+
+// Image returns a chat completion request of about size bytes, nearly all of
+// them an image in base64.
+func Image(size int) []byte {
+	var b bytes.Buffer
+	b.Grow(size + 1024)
+	b.WriteString(`{"model":"gpt-4o-mini","messages":[{"role":"user","content":[{"type":"text","text":"` + Mark + strings.Repeat("0", ReferenceLen) + `: what is on this screenshot?"},{"type":"image_url","image_url":{"url":"data:image/png;base64,`)
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	for b.Len() < size {
+		b.WriteString(letters)
+	}
+	b.WriteString(`"}}]}],"max_tokens":256}`)
+	return b.Bytes()
+}
+
+// Embeddings returns an embeddings request for one text.
+func Embeddings() []byte {
+	return []byte(`{"model":"text-embedding-3-small","input":"` + Mark + strings.Repeat("0", ReferenceLen) + `: the export job stops at 37 percent"}`)
+}
+
+// Reference returns where the reference begins in b, or -1.
+func Reference(b []byte) int {
+	at := bytes.Index(b, []byte(Mark))
+	if at < 0 || at+len(Mark)+ReferenceLen > len(b) {
+		return -1
+	}
+	return at + len(Mark)
+}
+
+// PutReference writes n over the reference that begins at b[0].
+func PutReference(b []byte, n uint64) {
+	const digits = "0123456789abcdef"
+	for i := ReferenceLen - 1; i >= 0; i-- {
+		b[i] = digits[n&15]
+		n >>= 4
+	}
+}
+
+// ParseReference reads what PutReference wrote.
+func ParseReference(b []byte) (uint64, error) {
+	return strconv.ParseUint(string(b[:ReferenceLen]), 16, 64)
+}
