@@ -160,7 +160,7 @@ func Acquire(parent context.Context) *Exchange {
 	ex := exchanges.Get().(*Exchange)
 	live.Add(1)
 	ex.refs.Store(1)
-	ex.scope.begin(parent)
+	ex.scope.Begin(parent)
 	return ex
 }
 
@@ -219,6 +219,7 @@ func (ex *Exchange) Fork(ctx context.Context) *Exchange {
 	ex.Request.Header.CopyTo(&b.Request.Header)
 	b.Request.Body = ex.Request.Body
 	b.Request.Upload, b.Request.UploadSize = ex.Request.Upload, ex.Request.UploadSize
+	b.Request.Wait = ex.Request.Wait
 	b.Passages = append(b.Passages[:0], ex.Passages...)
 	b.Op, b.Route, b.Tenant, b.Policy = ex.Op, ex.Route, ex.Tenant, ex.Policy
 	b.Model, b.Targets, b.Target = ex.Model, ex.Targets, ex.Target
@@ -283,7 +284,7 @@ func (ex *Exchange) unref() {
 
 // recycle clears what could keep memory alive or reach the next request.
 func (ex *Exchange) recycle() {
-	ex.scope.end()
+	ex.scope.End()
 	if ex.owned != nil {
 		ex.owned.Free()
 	}

@@ -49,8 +49,9 @@ type Canceler interface {
 // attaching allocates nothing. The zero value is ready.
 type Hook struct {
 	to         Canceler
-	scope      *Scope
-	prev, next *Hook
+	scope      *Scope      // written by OnDone and Detach only
+	attached   bool        // guarded by scope.mu, as are the links
+	prev, next *Hook       // neighbours while attached
 	stop       func() bool // when attached to a context that is no Scope
 }
 
@@ -73,7 +74,7 @@ func (h *Hook) OnDone(ctx context.Context, to Canceler) bool {
 	if s.err != nil {
 		return false
 	}
-	h.scope, h.prev, h.next = s, nil, s.first
+	h.scope, h.attached, h.prev, h.next = s, true, nil, s.first
 	if s.first != nil {
 		s.first.prev = h
 	}
@@ -93,17 +94,21 @@ func (h *Hook) Detach() {
 	if s == nil {
 		return
 	}
-	s.mu.Lock()
+	h.scope = nil
+	s.mu.Lock() // waits for a Cancel that is running
+	defer s.mu.Unlock()
+	if !h.attached {
+		return
+	}
 	if h.prev != nil {
 		h.prev.next = h.next
-	} else if s.first == h {
+	} else {
 		s.first = h.next
 	}
 	if h.next != nil {
 		h.next.prev = h.prev
 	}
-	h.scope, h.prev, h.next = nil, nil, nil
-	s.mu.Unlock()
+	h.attached, h.prev, h.next = false, nil, nil
 }
 
 // afterFunc is context.AfterFunc whose stop waits for a call that has begun,
@@ -145,8 +150,9 @@ func Gone(ctx context.Context, err error) bool {
 	return cause == ErrClientGone || cause == ErrLost
 }
 
-// begin makes the scope ready for a new life, as a child of ctx.
-func (s *Scope) begin(ctx context.Context) {
+// Begin makes the scope ready for a new life, as a child of ctx. A scope that
+// belongs to an exchange has begun already.
+func (s *Scope) Begin(ctx context.Context) {
 	if ctx == nil || ctx == context.Background() {
 		return
 	}
@@ -155,9 +161,9 @@ func (s *Scope) begin(ctx context.Context) {
 	}
 }
 
-// end detaches the scope from its parent and makes it fit for reuse. What
-// still derives from it ends with ErrDone.
-func (s *Scope) end() {
+// End detaches the scope from its parent and makes it fit for reuse. What
+// still derives from it ends with ErrDone. Nobody may use the scope meanwhile.
+func (s *Scope) End() {
 	s.parent.Detach()
 	s.Cancel(ErrDone)
 	s.mu.Lock()
@@ -180,7 +186,7 @@ func (s *Scope) Cancel(cause error) {
 	// Cancelling under the lock is what makes Detach wait for it.
 	for h := s.first; h != nil; {
 		next := h.next
-		h.scope, h.prev, h.next = nil, nil, nil
+		h.attached, h.prev, h.next = false, nil, nil
 		h.to.Cancel(cause)
 		h = next
 	}
