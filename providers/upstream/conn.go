@@ -1,0 +1,141 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+// conn is one connection to the upstream.
+type conn struct {
+	net.Conn          // what is read and written: raw, or TLS over it
+	raw      net.Conn // what is closed, never waiting for a farewell
+	tap      *tap     // between TLS and raw; nil for a plain connection
+	look     *lookout
+	unused   time.Time // since when it is idle
+	writable time.Time // the write deadline that is set
+	reused   bool      // it has carried a call before
+}
+
+// dial connects, within ctx.
+func dial(ctx context.Context, address string, config *tls.Config) (*conn, error) {
+	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3,
+	}}
+	raw, err := d.DialContext(ctx, "tcp", address) // sets TCP_NODELAY, as package net always does
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{Conn: raw, raw: raw, look: newLookout(raw)}
+	if config == nil {
+		return c, nil
+	}
+	c.tap = &tap{Conn: raw, look: c.look}
+	secure := tls.Client(c.tap, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = raw.Close() // the handshake's error says more
+		return nil, &handshakeError{err}
+	}
+	c.Conn = secure
+	return c, nil
+}
+
+// handshakeError tells a failed TLS handshake from a failed dial.
+type handshakeError struct{ err error }
+
+func (h *handshakeError) Error() string { return "tls handshake: " + h.err.Error() }
+func (h *handshakeError) Unwrap() error { return h.err }
+
+// stale reports whether anything has happened on the idle connection that a
+// request must not meet: the upstream has closed it, or sent what nobody asked
+// for. It does not wait.
+func (c *conn) stale() bool {
+	if c.tap == nil {
+		return c.look.readable()
+	}
+	// TLS may hold bytes that it has read already, and some of those that
+	// wait are for TLS alone, such as a session ticket: let it read without
+	// waiting, and see if anything comes out.
+	var b [1]byte
+	c.tap.probing = true
+	n, err := c.Conn.Read(b[:])
+	c.tap.probing = false
+	return n > 0 || err != os.ErrDeadlineExceeded
+}
+
+// allowWrite makes sure that writing ends within the limit, a quarter more, or
+// at the end of the call as a whole if that is not zero.
+func (c *conn) allowWrite(limit time.Duration, total time.Time) {
+	soonest := time.Now().Add(limit)
+	latest := soonest.Add(limit / 4)
+	if !total.IsZero() && total.Before(latest) {
+		soonest, latest = total, total
+	}
+	if c.writable.Before(soonest) || c.writable.After(latest) {
+		c.writable = latest
+		_ = c.SetWriteDeadline(latest) // a dead connection tells the write
+	}
+}
+
+// ended reports whether the end of the stream was the upstream's own: over TLS
+// it must have said so, since anybody on the way can close a TCP connection.
+func (c *conn) ended() bool { return c.tap == nil || !c.tap.eof }
+
+// tap is a TCP connection as TLS sees it.
+type tap struct {
+	net.Conn
+	look    *lookout
+	probing bool // Read must not wait
+	eof     bool // Read has met the end
+}
+
+func (t *tap) Read(p []byte) (int, error) {
+	if t.probing {
+		if !t.look.readable() {
+			return 0, os.ErrDeadlineExceeded // the one error that TLS forgets
+		}
+		// The deadline of the last call may have passed.
+		if err := t.Conn.SetReadDeadline(time.Time{}); err != nil {
+			return 0, err
+		}
+	}
+	n, err := t.Conn.Read(p)
+	if err != nil && !isTimeout(err) {
+		t.eof = true
+	}
+	return n, err
+}
+
+// lookout looks at what a socket has received without taking it. It is made
+// once for each connection, so that looking does not allocate.
+type lookout struct {
+	raw    syscall.RawConn
+	peek   func(fd uintptr)
+	ripe   bool
+	buffer [1]byte
+}
+
+func newLookout(c net.Conn) *lookout {
+	l := new(lookout)
+	l.peek = l.see
+	if sc, ok := c.(syscall.Conn); ok {
+		l.raw, _ = sc.SyscallConn() // fails on a closed connection only, as reading will
+	}
+	return l
+}
+
+// readable reports whether reading would not wait: there are bytes, the end,
+// or an error.
+func (l *lookout) readable() bool {
+	if l.raw == nil {
+		return false
+	}
+	// Control and not Read, which would mind a deadline that has passed.
+	if err := l.raw.Control(l.peek); err != nil {
+		return true
+	}
+	return l.ripe
+}

@@ -1,0 +1,141 @@
+package upstream
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+// errUnsent means that the connection was dead and that the request may be
+// sent over another.
+var errUnsent = errors.New("not sent")
+
+// exchange sends the request over k.conn and reads the header of the answer.
+func (k *call) exchange(req *pipeline.Request, resp *pipeline.Response, toHead bool) error {
+	k.openReader()
+	up := req.Upload != nil || len(k.large) > maxInline
+	deadline := k.until(k.started.Add(k.wait.FirstByte))
+	if up {
+		deadline = k.total // the sender sets one when it is done
+	}
+	_ = k.conn.SetReadDeadline(deadline) // a dead connection tells the read
+	wrote := k.write(up)
+	if wrote == errUnsent {
+		return wrote
+	}
+	if wrote != nil {
+		_ = k.conn.SetReadDeadline(k.until(time.Now().Add(grace)))
+	} else if up {
+		k.sender.start(k, req)
+	}
+	d, err := k.answer(resp, toHead)
+	if err != nil {
+		return k.unanswered(err, wrote)
+	}
+	k.close = d.close || wrote != nil || k.sender.interrupt()
+	k.body.begin(k.r, d.length)
+	return nil
+}
+
+func (k *call) openReader() {
+	if r, ok := k.client.bufs.Get().(*bufio.Reader); ok {
+		r.Reset(k.conn)
+		k.r = r
+		return
+	}
+	k.r = bufio.NewReaderSize(k.conn, k.client.o.MaxHeader)
+}
+
+// write sends the request header, and the body unless it is large.
+func (k *call) write(headerOnly bool) error {
+	k.conn.allowWrite(k.client.o.Write, k.total)
+	var n int64
+	var err error
+	if headerOnly || len(k.large) == 0 {
+		var m int
+		m, err = k.conn.Write(k.out)
+		n = int64(m)
+	} else if k.conn.tap == nil {
+		k.vector = [2][]byte{k.out, k.large}
+		k.bufs = k.vector[:]
+		n, err = k.bufs.WriteTo(k.conn.raw)
+	} else {
+		var m int
+		if m, err = k.conn.Write(k.out); err == nil {
+			_, err = k.conn.Write(k.large)
+		}
+		n = int64(m)
+	}
+	if err != nil && n == 0 && k.conn.reused && !isTimeout(err) && !errors.Is(err, net.ErrClosed) {
+		k.freeReader()
+		return errUnsent
+	}
+	return err
+}
+
+// answer reads response headers up to the final one.
+func (k *call) answer(resp *pipeline.Response, toHead bool) (head, error) {
+	for range maxInterim + 1 {
+		b, err := readHead(k.r)
+		if err != nil {
+			return head{}, err
+		}
+		d, err := parseHead(b, toHead, &resp.Header)
+		if err != nil {
+			return head{}, err
+		}
+		if _, err := k.r.Discard(len(b)); err != nil {
+			return head{}, err
+		}
+		if d.status == 101 {
+			return head{}, malformed("switch of protocols that nobody asked for")
+		}
+		if d.status >= 200 {
+			return d, nil
+		}
+	}
+	return head{}, malformed("too many interim responses")
+}
+
+// unanswered says why there is no answer: err is what reading it met, and wrote
+// what sending the request met before.
+func (k *call) unanswered(err, wrote error) error {
+	silent := err == io.EOF || isReset(err)
+	if silent && k.conn.reused && k.safe && wrote == nil && k.sender.done == nil {
+		k.freeReader()
+		return errUnsent
+	}
+	if wrote != nil && isTimeout(wrote) {
+		return timeout("the upstream does not take the request", wrote)
+	}
+	return k.fault(err, "before it answered", "no answer from the upstream in time")
+}
+
+// fault turns what went wrong while an answer was read into what the client
+// sees. during and late say when, if it was the connection's end or a timeout.
+func (k *call) fault(err error, during, late string) error {
+	if m, ok := errors.AsType[malformed](err); ok {
+		return failure(502, "upstream_protocol", pipeline.UpstreamFault, "malformed answer: "+string(m), err)
+	}
+	switch {
+	case err == errTooLarge:
+		return failure(502, "upstream_too_large", pipeline.UpstreamFault, "the response header is too large", err)
+	case isTimeout(err) && !k.total.IsZero() && !time.Now().Before(k.total):
+		return timeout("the call took longer than it may", err)
+	case isTimeout(err):
+		return timeout(late, err)
+	case err == io.EOF:
+		err = io.ErrUnexpectedEOF
+	}
+	return cut("the upstream closed the connection "+during, err)
+}
+
+// isReset reports whether the other side tore the connection down.
+func isReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}

@@ -1,0 +1,98 @@
+package upstream
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+// appendRequest appends the header of req. The fields about framing and the
+// connection are not taken from req.Header but made from what the body is.
+func appendRequest(dst []byte, req *pipeline.Request, address string) ([]byte, error) {
+	h := &req.Header
+	method, uri, host := h.Method(), h.RequestURI(), h.Host()
+	if !isToken(method) || string(method) == "CONNECT" {
+		return dst, unsendable("method")
+	}
+	if len(uri) == 0 || uri[0] != '/' && string(uri) != "*" || slices.ContainsFunc(uri, notVisible) {
+		return dst, unsendable("request target")
+	}
+	if slices.ContainsFunc(host, notVisible) {
+		return dst, unsendable("host")
+	}
+	dst = append(append(dst, method...), ' ')
+	dst = append(append(dst, uri...), " HTTP/1.1\r\nHost: "...)
+	if len(host) > 0 {
+		dst = append(dst, host...)
+	} else {
+		dst = append(dst, address...)
+	}
+	dst = append(dst, "\r\n"...)
+	for key, value := range h.All() {
+		if hopByHop(key) || ours(key) {
+			continue
+		}
+		if !isToken(key) || slices.ContainsFunc(value, control) {
+			return dst, unsendable("header field")
+		}
+		dst = append(append(dst, key...), ": "...)
+		dst = append(append(dst, value...), "\r\n"...)
+	}
+	return append(appendFraming(dst, req, method), "\r\n"...), nil
+}
+
+// appendFraming appends the field that says where the body ends.
+func appendFraming(dst []byte, req *pipeline.Request, method []byte) []byte {
+	n := int64(len(req.Body))
+	switch {
+	case req.Upload != nil && req.UploadSize < 0:
+		return append(dst, "Transfer-Encoding: chunked\r\n"...)
+	case req.Upload != nil:
+		n = req.UploadSize
+	case n == 0 && string(method) != "POST" && string(method) != "PUT" && string(method) != "PATCH":
+		return dst
+	}
+	dst = append(dst, "Content-Length: "...)
+	dst = strconv.AppendInt(dst, n, 10)
+	return append(dst, "\r\n"...)
+}
+
+// ours reports whether the field is for the transport alone to write.
+func ours(key []byte) bool {
+	switch key[0] | 0x20 {
+	case 'c':
+		return is(key, "content-length")
+	case 'e':
+		return is(key, "expect")
+	case 'h':
+		return is(key, "host") || is(key, "http2-settings")
+	}
+	return false
+}
+
+func unsendable(what string) error {
+	return &pipeline.Error{
+		Status: 400, Code: "invalid_request", Fault: pipeline.CallerFault,
+		Err: fmt.Errorf("a %s that cannot be sent to the upstream", what),
+	}
+}
+
+func isToken(b []byte) bool {
+	for _, c := range b {
+		if !token[c] {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+// notVisible reports whether c is a control character, a blank, or no ASCII.
+func notVisible(c byte) bool { return c <= ' ' || c >= 0x7f }
+
+// safe reports whether a request by this method changes nothing, so that
+// sending it twice does no harm.
+func safe(method []byte) bool {
+	return string(method) == "GET" || string(method) == "HEAD" || string(method) == "OPTIONS"
+}
