@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Installs what the suites in other languages need: the OpenAI libraries for Python
+# and Node, and the LiteLLM proxy. Everything goes into one folder outside the source
+# tree, HEADRACE_TOOLS (default: headrace-test in the user's cache), and is left alone
+# where it is there already. Several calls at a time wait for each other.
+#
+#     tests/setup.sh                 everything
+#     tests/setup.sh python node     only these
+#     tests/setup.sh litellm
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+tools=${HEADRACE_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/headrace-test}
+mkdir -p "$tools"
+
+# venv NAME REQUIREMENTS makes a virtual environment, whole or not at all: the copy of
+# the requirements, written last, says that it is complete.
+venv() {
+	local dir=$tools/$1 want=$2
+	if cmp -s "$want" "$dir/installed.txt"; then return; fi
+	echo "installing $(basename "$(dirname "$want")") into $dir"
+	rm -rf "$dir"
+	"${PYTHON:-python3}" -m venv "$dir"
+	"$dir/bin/pip" install --quiet --disable-pip-version-check --no-input --requirement "$want"
+	cp "$want" "$dir/installed.txt"
+}
+
+python() { venv python "$here/sdk/python/requirements.txt"; }
+litellm() { venv litellm "$here/litellm/requirements.txt"; }
+node() {
+	local dir=$tools/node
+	if cmp -s "$here/sdk/node/package-lock.json" "$dir/installed.json"; then return; fi
+	echo "installing node packages into $dir"
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	cp "$here/sdk/node/package.json" "$here/sdk/node/package-lock.json" "$dir"
+	(cd "$dir" && npm ci --silent --no-audit --no-fund --ignore-scripts)
+	cp "$here/sdk/node/package-lock.json" "$dir/installed.json"
+}
+
+[ $# -gt 0 ] || set -- python node litellm
+for part; do
+	case $part in
+	python | node | litellm) ;;
+	*) echo "unknown part $part; known: python, node, litellm" >&2; exit 2 ;;
+	esac
+	# One lock for each part, held by whoever installs it; released with the process.
+	(
+		if command -v flock >/dev/null; then
+			exec 9>"$tools/$part.lock"
+			flock 9
+		fi
+		"$part"
+	)
+done
