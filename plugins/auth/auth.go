@@ -1,0 +1,136 @@
+// Package auth lets only clients with a known key pass, and notes whose key it
+// was. It knows the keys of its settings only: it asks no store, and limits
+// nobody.
+package auth
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	_ "embed"
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fasthttp"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/config"
+)
+
+//go:embed auth.go
+var source string
+
+// Plugin describes auth to a registry.
+var Plugin = config.Define[pipeline.Handler]("auth", Config{}, source)
+
+// Config refuses clients that show no known key. A key is taken from
+// "Authorization: Bearer", else from X-API-Key or api-key.
+type Config struct {
+	// Keys are all keys in one value, as a variable of the environment can
+	// hold them: "tenant=key,tenant=key". A key without a tenant belongs to
+	// the tenant "default". "sha256:" and 64 hexadecimal digits stand for the
+	// key of that digest.
+	Keys config.Secret `yaml:"keys"`
+	// Clients are keys one by one, in addition to those of keys.
+	Clients []Client `yaml:"clients"`
+}
+
+// Client is a tenant and one of its keys. A tenant may have several.
+type Client struct {
+	// Tenant owns what is asked for with the key.
+	Tenant string `yaml:"tenant" check:"required"`
+	// Key is what the client shows.
+	Key config.Secret `yaml:"key"`
+	// SHA256 is the key's digest in hexadecimal, instead of the key.
+	SHA256 string `yaml:"sha256"`
+}
+
+// Validate refuses settings that would let nobody in, or not say who is who.
+func (c Config) Validate() error {
+	_, err := c.known()
+	return err
+}
+
+// Build implements config.Builder.
+func (c Config) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
+	known, err := c.known()
+	if err != nil {
+		return nil, err
+	}
+	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "headrace_auth_refused_total",
+		Help: "Requests refused for their key, by what was wrong with it.",
+	}, []string{"reason"})
+	if err := env.Metrics.Register(refused); err != nil {
+		return nil, err
+	}
+	return &handler{
+		known:   known,
+		missing: refused.WithLabelValues("missing"),
+		invalid: refused.WithLabelValues("invalid"),
+	}, nil
+}
+
+// Every refusal of a kind is the same to the byte: it tells nothing about how
+// near a key was.
+var (
+	errMissing = &pipeline.Error{
+		Status: 401, Type: "authentication_error", Code: "missing_api_key", Fault: pipeline.CallerFault,
+		Err: errors.New("no API key: send one as \"Authorization: Bearer KEY\" or \"X-API-Key: KEY\""),
+	}
+	errInvalid = &pipeline.Error{
+		Status: 401, Type: "authentication_error", Code: "invalid_api_key", Fault: pipeline.CallerFault,
+		Err: errors.New("the API key is not known here"),
+	}
+)
+
+type handler struct {
+	known            map[digest]client
+	missing, invalid prometheus.Counter
+}
+
+type digest [sha256.Size]byte
+
+// client is a key's owner. The digest is there once more to be compared in
+// constant time, whatever a map does.
+type client struct {
+	digest digest
+	tenant string
+}
+
+// Guards implements pipeline.Guard.
+func (h *handler) Guards() bool { return len(h.known) > 0 }
+
+// Handle implements pipeline.Handler.
+func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
+	key := shown(&ex.Request.Header)
+	if len(key) == 0 {
+		h.missing.Inc()
+		return refuse(ex, errMissing)
+	}
+	tenant, ok := h.owner(key)
+	if !ok {
+		h.invalid.Inc()
+		return refuse(ex, errInvalid)
+	}
+	ex.Tenant = tenant
+	return next.Handle(ctx, ex)
+}
+
+// owner returns whose key it is.
+func (h *handler) owner(key []byte) (tenant string, ok bool) {
+	if !wellFormed(key) {
+		return "", false
+	}
+	d := digest(sha256.Sum256(key))
+	c, ok := h.known[d]
+	if !ok || subtle.ConstantTimeCompare(c.digest[:], d[:]) != 1 {
+		return "", false
+	}
+	return c.tenant, true
+}
+
+func refuse(ex *pipeline.Exchange, err error) error {
+	ex.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
+	return err
+}
