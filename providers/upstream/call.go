@@ -147,20 +147,25 @@ func (k *call) begin(req *pipeline.Request) {
 	o := &k.client.o
 	k.started, k.last = time.Now(), time.Time{}
 	k.close, k.safe = false, safe(req.Header.Method())
-	k.wait = req.Wait
-	if k.wait.FirstByte <= 0 {
-		k.wait.FirstByte = o.FirstByte
-	}
-	if k.wait.Idle <= 0 {
-		k.wait.Idle = o.Idle
-	}
-	if k.wait.Total <= 0 || o.Total > 0 && o.Total < k.wait.Total {
-		k.wait.Total = o.Total
-	}
+	k.wait = limits(req.Wait, o)
 	k.total = time.Time{}
 	if k.wait.Total > 0 {
 		k.total = k.started.Add(k.wait.Total)
 	}
+}
+
+// limits returns the bounds of a call, from those it asks for and the client's.
+func limits(w pipeline.Wait, o *Options) pipeline.Wait {
+	if w.FirstByte <= 0 {
+		w.FirstByte = o.FirstByte
+	}
+	if w.Idle <= 0 {
+		w.Idle = o.Idle
+	}
+	if w.Total <= 0 || o.Total > 0 && o.Total < w.Total {
+		w.Total = o.Total
+	}
+	return w
 }
 
 // until returns the deadline, if the call as a whole does not end before.
@@ -214,17 +219,11 @@ func (k *call) dial() (*conn, error) {
 	if cancelled {
 		return nil, errCancelled
 	}
-	c, err := dial(ctx, o.Address, o.TLS)
-	switch {
-	case err == nil:
-		return c, nil
-	case ctx.Err() != nil || isTimeout(err):
-		return nil, timeout("no connection to the upstream in time", err)
+	c, err := dial(ctx, o.Address, o.TLS, nil)
+	if err != nil {
+		return nil, dialFault(ctx, err)
 	}
-	if h, ok := errors.AsType[*handshakeError](err); ok {
-		return nil, badTLS(h.err)
-	}
-	return nil, unreachable(err)
+	return c, nil
 }
 
 // abort frees everything after a failure and returns what the caller is told.

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"os"
 	"syscall"
@@ -20,8 +21,9 @@ type conn struct {
 	reused   bool      // it has carried a call before
 }
 
-// dial connects, within ctx.
-func dial(ctx context.Context, address string, config *tls.Config) (*conn, error) {
+// dial connects, within ctx. If wrap is not nil, it is given the TCP connection
+// and returns what to use in its place.
+func dial(ctx context.Context, address string, config *tls.Config, wrap func(net.Conn) net.Conn) (*conn, error) {
 	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3,
 	}}
@@ -29,7 +31,11 @@ func dial(ctx context.Context, address string, config *tls.Config) (*conn, error
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: raw, raw: raw, look: newLookout(raw)}
+	look := newLookout(raw)
+	if wrap != nil {
+		raw = wrap(raw)
+	}
+	c := &conn{Conn: raw, raw: raw, look: look}
 	if config == nil {
 		return c, nil
 	}
@@ -48,6 +54,17 @@ type handshakeError struct{ err error }
 
 func (h *handshakeError) Error() string { return "tls handshake: " + h.err.Error() }
 func (h *handshakeError) Unwrap() error { return h.err }
+
+// dialFault turns the error of a dial within ctx into what the client sees.
+func dialFault(ctx context.Context, err error) error {
+	if ctx.Err() != nil || isTimeout(err) {
+		return timeout("no connection to the upstream in time", err)
+	}
+	if h, ok := errors.AsType[*handshakeError](err); ok {
+		return badTLS(h.err)
+	}
+	return unreachable(err)
+}
 
 // stale reports whether anything has happened on the idle connection that a
 // request must not meet: the upstream has closed it, or sent what nobody asked

@@ -1,9 +1,12 @@
 package upstream
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
+
+	"github.com/valyala/fasthttp"
 
 	"github.com/headrace/headrace/pipeline"
 )
@@ -12,16 +15,10 @@ import (
 // connection are not taken from req.Header but made from what the body is.
 func appendRequest(dst []byte, req *pipeline.Request, address string) ([]byte, error) {
 	h := &req.Header
+	if err := sendable(h); err != nil {
+		return dst, err
+	}
 	method, uri, host := h.Method(), h.RequestURI(), h.Host()
-	if !isToken(method) || string(method) == "CONNECT" {
-		return dst, unsendable("method")
-	}
-	if len(uri) == 0 || uri[0] != '/' && string(uri) != "*" || slices.ContainsFunc(uri, notVisible) {
-		return dst, unsendable("request target")
-	}
-	if slices.ContainsFunc(host, notVisible) {
-		return dst, unsendable("host")
-	}
 	dst = append(append(dst, method...), ' ')
 	dst = append(append(dst, uri...), " HTTP/1.1\r\nHost: "...)
 	if len(host) > 0 {
@@ -34,13 +31,34 @@ func appendRequest(dst []byte, req *pipeline.Request, address string) ([]byte, e
 		if hopByHop(key) || ours(key) {
 			continue
 		}
-		if !isToken(key) || slices.ContainsFunc(value, control) {
+		if !sendableField(key, value) {
 			return dst, unsendable("header field")
 		}
 		dst = append(append(dst, key...), ": "...)
 		dst = append(append(dst, value...), "\r\n"...)
 	}
 	return append(appendFraming(dst, req, method), "\r\n"...), nil
+}
+
+// sendable checks what goes into the request line, and the host.
+func sendable(h *fasthttp.RequestHeader) error {
+	if method := h.Method(); !isToken(method) || string(method) == "CONNECT" {
+		return unsendable("method")
+	}
+	uri := h.RequestURI()
+	if !bytes.HasPrefix(uri, slash) && string(uri) != "*" || bytes.HasPrefix(uri, slashes) || slices.ContainsFunc(uri, notVisible) {
+		return unsendable("request target")
+	}
+	if slices.ContainsFunc(h.Host(), notVisible) {
+		return unsendable("host")
+	}
+	return nil
+}
+
+var slash, slashes = []byte("/"), []byte("//")
+
+func sendableField(key, value []byte) bool {
+	return isToken(key) && !slices.ContainsFunc(value, control)
 }
 
 // appendFraming appends the field that says where the body ends.

@@ -112,6 +112,7 @@ func (o Options) validate() error {
 // A Client calls one upstream. It is safe for concurrent use.
 type Client struct {
 	o     Options
+	wide  *wide // makes the calls instead, if set
 	pool  pool
 	calls sync.Pool // of *call
 	bufs  sync.Pool // of *bufio.Reader, each o.MaxHeader large
@@ -138,6 +139,9 @@ func New(o Options) (*Client, error) {
 		o.TLS.DynamicRecordSizingDisabled = true
 	}
 	c := &Client{o: o}
+	if o.HTTP2 {
+		c.wide = newWide(&c.o)
+	}
 	c.pool.maxOpen, c.pool.maxIdle, c.pool.keep = o.MaxConns, o.MaxIdle, o.IdleTimeout
 	return c, nil
 }
@@ -167,12 +171,18 @@ func New(o Options) (*Client, error) {
 // otherwise whoever made it must see to it that Read does not block for ever.
 func (c *Client) RoundTrip(ctx context.Context, req *pipeline.Request, resp *pipeline.Response) error {
 	resp.CloseBody()
-	k := c.acquire()
-	if err := k.do(ctx, req, resp); err != nil {
-		k.release()
-		return err
+	if c.wide != nil {
+		if err := c.wide.roundTrip(ctx, req, resp); err != nil {
+			return err
+		}
+	} else {
+		k := c.acquire()
+		if err := k.do(ctx, req, resp); err != nil {
+			k.release()
+			return err
+		}
+		resp.Body = k
 	}
-	resp.Body = k
 	resp.Fault = pipeline.FaultOfStatus(resp.Header.StatusCode())
 	return nil
 }
@@ -180,9 +190,18 @@ func (c *Client) RoundTrip(ctx context.Context, req *pipeline.Request, resp *pip
 // Close closes the connections that are not in use. Calls that are running
 // finish, and their connections are closed then.
 func (c *Client) Close() error {
+	if c.wide != nil {
+		c.wide.http.CloseIdleConnections()
+	}
 	c.pool.close()
 	return nil
 }
 
 // Counts reports how many connections are open, and how many of them are idle.
-func (c *Client) Counts() (open, idle int) { return c.pool.counts() }
+// With Options.HTTP2 the latter is not known, and 0.
+func (c *Client) Counts() (open, idle int) {
+	if c.wide != nil {
+		return int(c.wide.open.Load()), 0
+	}
+	return c.pool.counts()
+}
