@@ -19,7 +19,7 @@ func chat(w http.ResponseWriter, r *http.Request, c *call) {
 		}})
 		return
 	}
-	switch c.Model {
+	switch c.how {
 	case "hang":
 		pause(r, patience)
 		return
@@ -46,7 +46,7 @@ func chat(w http.ResponseWriter, r *http.Request, c *call) {
 
 // text is what the model says.
 func (c *call) text() string {
-	if c.Model == "large" {
+	if c.how == "large" {
 		return strings.Repeat("0123456789abcdef", 1<<16)
 	}
 	messages, _ := c.json["messages"].([]any)
@@ -65,7 +65,7 @@ func (c *call) text() string {
 var arguments = []string{`{"ci`, `ty":"Pa`, `ris"}`}
 
 func (c *call) message() map[string]any {
-	if c.Model != "tool" {
+	if c.how != "tool" {
 		return map[string]any{"role": "assistant", "content": c.text(), "refusal": nil}
 	}
 	return map[string]any{"role": "assistant", "content": nil, "tool_calls": []any{map[string]any{
@@ -75,7 +75,7 @@ func (c *call) message() map[string]any {
 }
 
 func (c *call) finish() string {
-	if c.Model == "tool" {
+	if c.how == "tool" {
 		return "tool_calls"
 	}
 	return "stop"
@@ -89,7 +89,7 @@ func usage(c *call) map[string]any {
 // deltas are the pieces of the streamed answer.
 func (c *call) deltas() []map[string]any {
 	out := []map[string]any{{"role": "assistant", "content": ""}}
-	switch c.Model {
+	switch c.how {
 	case "tool":
 		f := map[string]any{"name": "get_weather", "arguments": ""}
 		out = append(out, map[string]any{"tool_calls": []any{map[string]any{"index": 0, "id": "call_stub", "type": "function", "function": f}}})
@@ -132,7 +132,7 @@ func (c *call) streamChat(w http.ResponseWriter, r *http.Request) {
 		if i == 2 && c.breaks(w, r, event) {
 			return
 		}
-		if c.Model == "drip" && !pause(r, 50*time.Millisecond) {
+		if c.how == "drip" && !pause(r, 50*time.Millisecond) {
 			return
 		}
 		event(chunk(map[string]any{"index": 0, "delta": d, "logprobs": nil, "finish_reason": nil}))
@@ -149,7 +149,7 @@ func (c *call) streamChat(w http.ResponseWriter, r *http.Request) {
 // breaks ends a stream in the way its model asks for, after two events. It
 // reports whether it did.
 func (c *call) breaks(w http.ResponseWriter, r *http.Request, event func(any)) bool {
-	switch c.Model {
+	switch c.how {
 	case "stall":
 		pause(r, patience)
 	case "in-stream":

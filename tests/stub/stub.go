@@ -51,6 +51,7 @@ type Server struct {
 	mu      sync.Mutex
 	records []*Record       // guarded by mu
 	failed  map[string]bool // guarded by mu; models once-N that have failed
+	how     string          // guarded by mu; the model that all are treated as, if any
 }
 
 // Start serves on a free loopback port until Close.
@@ -104,7 +105,15 @@ func (s *Server) Requests() []Record {
 func (s *Server) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.records, s.failed = nil, map[string]bool{}
+	s.records, s.failed, s.how = nil, map[string]bool{}, ""
+}
+
+// Behave treats every request with a model as if it had asked for this one,
+// until Reset or Behave("").
+func (s *Server) Behave(model string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.how = model
 }
 
 func (s *Server) list(w http.ResponseWriter, _ *http.Request) { answer(w, 200, s.Requests()) }
@@ -129,6 +138,7 @@ type call struct {
 	s    *Server
 	body []byte
 	json map[string]any // the body, if it is an object
+	how  string         // the model that says how to answer
 }
 
 // keptBody bounds what a Record keeps of a body, and maxBody what is read.
@@ -150,8 +160,11 @@ func (s *Server) record(h func(http.ResponseWriter, *http.Request, *call)) http.
 		s.mu.Lock()
 		c.Size, c.SHA256 = int64(len(body)), hex.EncodeToString(sum.Sum(nil))
 		c.Body, c.Model, c.Left = string(body[:min(len(body), keptBody)]), model, err != nil
+		c.body, c.how = body, model
+		if s.how != "" && model != "" {
+			c.how = s.how
+		}
 		s.mu.Unlock()
-		c.body = body
 		defer func() {
 			s.mu.Lock()
 			c.Left = c.Left || r.Context().Err() != nil
@@ -166,9 +179,9 @@ func (s *Server) record(h func(http.ResponseWriter, *http.Request, *call)) http.
 
 // fail answers for the models error-N and once-N.
 func (c *call) fail(w http.ResponseWriter) bool {
-	code, ok := strings.CutPrefix(c.Model, "error-")
+	code, ok := strings.CutPrefix(c.how, "error-")
 	if !ok {
-		if code, ok = strings.CutPrefix(c.Model, "once-"); !ok || !c.s.firstTime(c.Model) {
+		if code, ok = strings.CutPrefix(c.how, "once-"); !ok || !c.s.firstTime(c.how) {
 			return false
 		}
 	}

@@ -1,0 +1,107 @@
+// Package graph holds the test that no package imports what it must not.
+package graph
+
+import (
+	"bufio"
+	"bytes"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/headrace/headrace/tests/harness"
+)
+
+const module = "github.com/headrace/headrace/"
+
+// rules say what a package may import. A package follows the first rule whose
+// name fits it: the name itself, or a folder with everything below it where it
+// ends in a slash. Imports are written the same way; "..." at the end of the
+// list also allows any module of others.
+//
+// A plugin imports no plugin and no provider, so that each can be left out of a
+// build; what only one package may know (fasthttp's request context, YAML) is
+// not known elsewhere.
+var rules = []struct {
+	of    string
+	may   []string
+	instead string // why nothing else
+}{
+	{"pipeline/chat", nil, "it is a parser: the standard library is enough"},
+	{"pipeline/sse", nil, "it is a parser: the standard library is enough"},
+	{"pipeline/lru", nil, "it is a container: the standard library is enough"},
+	{"pipeline", []string{"pipeline/chat", "pipeline/sse", "github.com/valyala/fasthttp"}, "it is the vocabulary of everything"},
+	{"pipeline/config", []string{"pipeline", "pipeline/chat", "go.yaml.in/yaml/v3", "github.com/prometheus/"}, "it knows no component"},
+	{"pipeline/pipetest", []string{"pipeline", "pipeline/", "..."}, "it knows no component"},
+	{"plugins/standard", []string{"pipeline/config", "plugins/", "providers/"}, "it is a list and nothing else"},
+	{"plugins/", []string{"pipeline", "pipeline/chat", "pipeline/sse", "pipeline/config", "pipeline/lru", "..."}, "a plugin knows no other plugin and no provider"},
+	{"providers/upstream", []string{"pipeline", "pipeline/chat", "pipeline/sse", "..."}, "a transport knows no provider"},
+	{"providers/", []string{"pipeline", "pipeline/chat", "pipeline/sse", "pipeline/config", "pipeline/lru", "providers/upstream", "..."}, "a provider knows no plugin and no other provider"},
+	{"proxy", []string{"pipeline", "pipeline/chat", "pipeline/sse", "pipeline/config", "..."}, "the edge knows no component"},
+	{"cmd", []string{".", "pipeline/config", "proxy", "..."}, "a build chooses its components, not the command line"},
+	{"cmd/headrace", []string{"cmd", "plugins/standard"}, "a build is one call"},
+	{"benchmarks/", []string{"...", "./"}, ""},
+	{"tests/", []string{"...", "./"}, ""},
+	{".", nil, "it holds the shipped configuration"},
+}
+
+func TestImports(t *testing.T) {
+	cmd := exec.Command("go", "list", "-f", `{{range .Imports}}{{$.ImportPath}} {{.}}{{"\n"}}{{end}}`, "./...")
+	cmd.Dir = harness.Root(t)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	seen := 0
+	for lines := bufio.NewScanner(bytes.NewReader(out)); lines.Scan(); seen++ {
+		from, to, _ := strings.Cut(lines.Text(), " ")
+		check(t, short(from), short(to))
+	}
+	if seen < 50 {
+		t.Errorf("go list named %d imports only", seen)
+	}
+}
+
+// short is a path inside the module, "." for its root; others stay as they are.
+func short(path string) string {
+	if path == strings.TrimSuffix(module, "/") {
+		return "."
+	}
+	return strings.TrimPrefix(path, module)
+}
+
+func check(t *testing.T, from, to string) {
+	t.Helper()
+	if host, _, _ := strings.Cut(to, "/"); !strings.Contains(host, ".") && !inside(to) {
+		return // the standard library
+	}
+	for _, rule := range rules {
+		if !fits(rule.of, from) {
+			continue
+		}
+		for _, may := range rule.may {
+			switch {
+			case may == "..." && !inside(to), may == "./" && inside(to), fits(may, to):
+				return
+			}
+		}
+		t.Errorf("%s must not import %s: %s", from, to, rule.instead)
+		return
+	}
+	t.Errorf("no rule for package %s; add one, with a reason", from)
+}
+
+// inside reports whether a short path is a package of this module.
+func inside(path string) bool {
+	switch top, _, _ := strings.Cut(path, "/"); top {
+	case ".", "pipeline", "plugins", "providers", "proxy", "cmd", "benchmarks", "tests":
+		return true
+	}
+	return false
+}
+
+// fits reports whether the path is name, or below it where name ends in a slash.
+func fits(name, path string) bool {
+	return path == name || strings.HasSuffix(name, "/") && strings.HasPrefix(path, name)
+}
