@@ -63,16 +63,21 @@ func (r *Ref[T]) name(name string) (set func(any)) {
 // that each target has stages with a memory of their own. Copies of an Each
 // share the chains. They are complete from Build on.
 type Each struct {
-	chains map[*pipeline.Target]pipeline.Chain
+	chains []pipeline.Chain // by Index
 }
 
-// PerTarget returns an Each of the given chains, for tests and for programs
-// that use a component without a file.
-func PerTarget(chains map[*pipeline.Target]pipeline.Chain) Each { return Each{chains} }
+// PerTarget returns an Each of the given chains, by the Index of their targets,
+// for tests and for programs that use a component without a file.
+func PerTarget(chains ...pipeline.Chain) Each { return Each{chains} }
 
 // For returns the chain of one target: nil when the setting is not set, or t is
 // not one of the file's targets.
-func (e Each) For(t *pipeline.Target) pipeline.Chain { return e.chains[t] }
+func (e Each) For(t *pipeline.Target) pipeline.Chain {
+	if t == nil || t.Index >= len(e.chains) {
+		return nil
+	}
+	return e.chains[t.Index]
+}
 
 // IsZero reports whether the setting is not set.
 func (e Each) IsZero() bool { return e.chains == nil }

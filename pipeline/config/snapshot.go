@@ -24,9 +24,10 @@ type Snapshot struct {
 	// Routes are in the order of the file.
 	Routes []Route
 
-	units []*unit // in the order built: what one refers to stands before it
-	refs  atomic.Int64
-	close sync.Once
+	units     []*unit // in the order built: what one refers to stands before it
+	providers []*unit // of the targets, by Index
+	refs      atomic.Int64
+	close     sync.Once
 }
 
 // A Route is which requests take which chain.

@@ -1,16 +1,131 @@
 package config
 
 import (
+	"fmt"
+	"io"
+	"log/slog"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/headrace/headrace/pipeline"
 )
 
 // A unit is one component of a file, from its settings to the running thing.
+// Units that the next file has unchanged are carried over to its snapshot.
 type unit struct {
+	comp     Component
+	section  string
+	base     string // its name, before it is told from others of the same
+	path     string // for problems
+	at       *node
+	name     string // of a provider or store, as declared
+	target   *target
+	settings reflect.Value
+	refs     []*link
+	nested   []*compiled // chains in its settings
+	each     []perTarget
+
+	carried *unit // the previous snapshot's unit that is used instead
+	sum     [32]byte
+	needs   []*unit // what it was built with
+	serves  *pipeline.Target
+	env     string // Env.Name
+	value   any
+	log     *slog.Logger
 	metrics metrics
+	users   atomic.Int32 // snapshots that hold it
 }
 
-type metrics struct{ reg *prometheus.Registry }
+// A link is a reference to another component.
+type link struct {
+	at    *node
+	path  string
+	name  string
+	wants reflect.Type
+	set   func(any)
+	unit  *unit
+}
 
-func (m *metrics) made() *prometheus.Registry { return m.reg }
+// perTarget is what an Each holds for one target.
+type perTarget struct {
+	chains []pipeline.Chain // of the Each, by Index
+	target *target
+	chain  *compiled
+}
 
-func release(units []*unit) {}
+// stages returns the units in the chains of u's settings.
+func (u *unit) stages() []*unit {
+	var out []*unit
+	for _, c := range u.nested {
+		out = append(out, c.units...)
+	}
+	for _, e := range u.each {
+		out = append(out, e.chain.units...)
+	}
+	return out
+}
+
+// final returns the unit that the snapshot uses for u.
+func (u *unit) final() *unit {
+	if u.carried != nil {
+		return u.carried
+	}
+	return u
+}
+
+// release gives up one snapshot's hold on units and closes those that no other
+// has, what needs something before what it needs.
+func release(units []*unit) {
+	for _, u := range slices.Backward(units) {
+		if u.users.Add(-1) == 0 {
+			u.close()
+		}
+	}
+}
+
+func (u *unit) close() {
+	c, ok := u.value.(io.Closer)
+	if !ok {
+		return
+	}
+	if err := guarded(c.Close); err != nil {
+		u.log.Warn("closing a component", "error", err)
+	}
+}
+
+// metrics is a registry that is made when the first metric is registered: most
+// components have none.
+type metrics struct {
+	mu  sync.Mutex
+	reg *prometheus.Registry // guarded by mu
+}
+
+func (m *metrics) made() *prometheus.Registry {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.reg
+}
+
+func (m *metrics) registry() *prometheus.Registry {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.reg == nil {
+		m.reg = prometheus.NewRegistry()
+	}
+	return m.reg
+}
+
+// Register implements prometheus.Registerer.
+func (m *metrics) Register(c prometheus.Collector) error { return m.registry().Register(c) }
+
+// MustRegister implements prometheus.Registerer.
+func (m *metrics) MustRegister(cs ...prometheus.Collector) { m.registry().MustRegister(cs...) }
+
+// Unregister implements prometheus.Registerer.
+func (m *metrics) Unregister(c prometheus.Collector) bool { return m.registry().Unregister(c) }
+
+func (u *unit) String() string { return fmt.Sprintf("%s (%s)", u.base, u.comp.name) }

@@ -1,0 +1,171 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime/debug"
+	"slices"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+// build makes the snapshot of a file that was read without a problem. It
+// returns nil after one.
+func (l *loader) build(ctx context.Context, old *Snapshot) *Snapshot {
+	p := newPlan(l, old)
+	p.order()
+	p.name()
+	built := 0
+	for _, u := range p.units {
+		if u.carried == nil && ready(u) && l.buildUnit(ctx, u, p) {
+			built++
+		}
+	}
+	s := l.snapshot(p)
+	if len(l.problems) == 0 {
+		l.guarded(s)
+	}
+	if len(l.problems) > 0 {
+		for _, u := range slices.Backward(p.units) {
+			if u.carried == nil && u.value != nil {
+				u.close()
+			}
+		}
+		return nil
+	}
+	l.log.Debug("configuration built", "file", l.file, "built", built, "carried_over", len(p.units)-built)
+	return s
+}
+
+// ready reports whether everything that u needs was built.
+func ready(u *unit) bool {
+	for _, d := range u.needs {
+		if d.value == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// buildUnit gives u what it refers to and builds it.
+func (l *loader) buildUnit(ctx context.Context, u *unit, p *plan) bool {
+	if ctx.Err() != nil {
+		l.problem(u.at, u.path, "", "not built: %v", context.Cause(ctx))
+		return false
+	}
+	for _, r := range u.refs {
+		r.set(r.unit.final().value)
+	}
+	for _, c := range u.nested {
+		c.fill()
+	}
+	for _, e := range u.each {
+		e.chain.fill()
+		e.chains[e.target.final.Index] = e.chain.slots
+	}
+	u.log = l.log.With("component", u.env)
+	env := Env{
+		Name:    u.env,
+		Log:     u.log,
+		Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"component": u.env}, &u.metrics),
+	}
+	if u.section == inChains {
+		env.Targets = p.targets
+	}
+	if u.target != nil {
+		env.Target = u.target.final
+	}
+	err := l.call(ctx, u, env)
+	for _, t := range p.serving[u] {
+		t.Provider, _ = u.value.(pipeline.Provider)
+	}
+	if err == nil && u.value == nil {
+		err = errors.New("BUG: Build returned nothing")
+	}
+	if err != nil {
+		u.value = nil
+		l.problem(u.at, u.path, "", "%v", err)
+		return false
+	}
+	// What the file said of it is of no use any more; the unit may outlive
+	// the file by many.
+	u.settings, u.refs, u.nested, u.each, u.target = reflect.Value{}, nil, nil, nil, nil
+	return true
+}
+
+// call calls Build, whose panic is an error.
+func (l *loader) call(ctx context.Context, u *unit, env Env) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+			l.log.Error("building a component panicked", "component", env.Name, "stack", string(debug.Stack()))
+		}
+	}()
+	u.value, err = u.comp.build(ctx, u.settings.Interface(), env)
+	return err
+}
+
+// fill puts the built stages into the chain that settings and snapshot share.
+func (c *compiled) fill() {
+	for i, u := range c.units {
+		c.slots[i], _ = u.final().value.(pipeline.Handler)
+	}
+}
+
+// snapshot puts together what was built.
+func (l *loader) snapshot(p *plan) *Snapshot {
+	s := &Snapshot{Server: l.server, Targets: p.targets, providers: p.providers}
+	s.refs.Store(1)
+	for _, c := range l.roots() {
+		c.fill()
+	}
+	if l.before != nil {
+		s.Before = l.before.slots
+	}
+	var models []*pipeline.Model
+	for _, m := range l.models {
+		d := &pipeline.Model{Name: m.name, ContextWindow: m.window}
+		if m.chain != nil {
+			d.Chain = m.chain.slots
+		}
+		for _, t := range m.targets {
+			d.Targets = append(d.Targets, t.final)
+		}
+		models = append(models, d)
+	}
+	s.Models = pipeline.NewModels(models)
+	for _, r := range l.routes {
+		r.Chain = r.chain.slots
+		s.Routes = append(s.Routes, r.Route)
+	}
+	for _, u := range p.units {
+		s.units = append(s.units, u.final())
+	}
+	return s
+}
+
+// guarded reports a data address that other machines can reach while a route is
+// open to everybody.
+func (l *loader) guarded(s *Snapshot) {
+	if l.server.Open || loopback(l.server.Listen) || slices.ContainsFunc(s.Before, guards) {
+		return
+	}
+	for _, r := range l.routes {
+		if len(r.Chain) == 0 || !guards(r.Chain[0]) {
+			l.problem(l.serverAt("listen"), "server.listen", "",
+				"%q can be reached from other machines, and the route %s asks nobody for a key; put auth under before, listen on 127.0.0.1, or set open: true under server",
+				l.server.Listen, strconv.Quote(r.Name))
+			return
+		}
+	}
+}
+
+func guards(h pipeline.Handler) bool {
+	g, ok := h.(pipeline.Guard)
+	return ok && g.Guards()
+}

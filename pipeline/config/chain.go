@@ -1,0 +1,230 @@
+package config
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+// A compiled is a chain of the file. slots, which settings and snapshot share,
+// is complete once its units are built.
+type compiled struct {
+	units []*unit
+	slots pipeline.Chain
+}
+
+// chain decodes a list of stages.
+func (l *loader) chain(n *node, s scope) *compiled {
+	c := &compiled{slots: pipeline.Chain{}}
+	if n.kind != list {
+		if !n.null {
+			l.structure(n, s.path, "", "want a list of plugins, as in [ cache: {}, call: {} ], not %s", l.show(n, handlerType))
+		}
+		return c
+	}
+	for i, item := range n.vals {
+		l.stage(c, item, s.item(i))
+	}
+	c.slots = make(pipeline.Chain, len(c.units))
+	return c
+}
+
+// stage decodes one item of a chain and appends what it stands for.
+func (l *loader) stage(c *compiled, n *node, s scope) {
+	e, ok := l.entry(n, s, "plugin", l.reg.names(inChains))
+	if !ok {
+		return
+	}
+	if e.off {
+		defer l.switchOff()()
+	}
+	if e.key.text == chainStage {
+		if named := l.named(e.val, s.at(chainStage)); named != nil && !l.off {
+			c.units = append(c.units, named.units...)
+			l.count(len(named.units), e.key, s.path)
+		}
+		return
+	}
+	if u := l.component(inChains, e, s.called(e.key.text)); u != nil && !l.off {
+		c.units = append(c.units, u)
+	}
+}
+
+// chainStage is the stage that stands for the stages of a named chain.
+const chainStage = "chain"
+
+// named returns a chain of the section chains. It is compiled once for all that
+// name it, except within an Each, where every target has its own.
+func (l *loader) named(n *node, s scope) *compiled {
+	name, ok := l.text(n, s.path)
+	if !ok {
+		return nil
+	}
+	body := l.chains[name]
+	if body == nil {
+		l.problem(n, s.path, nearest(name, l.chainNames), "no chain named %q; declared: %s", name, listed(l.chainNames))
+		return nil
+	}
+	if slices.Contains(s.inside, name) {
+		l.problem(n, s.path, "", "the chain %q contains itself: %s", name, strings.Join(append(s.inside, name), " → "))
+		return nil
+	}
+	in := scope{path: join(inChains, name), name: join(inChains, name), inside: append(slices.Clip(s.inside), name)}
+	if s.target != nil {
+		in.name, in.target = join(s.name, name), s.target
+		return l.chain(body, in)
+	}
+	if done := l.compiled[name]; done != nil {
+		return done
+	}
+	c := l.chain(body, in)
+	if !l.off {
+		l.compiled[name] = c
+	}
+	return c
+}
+
+// each decodes a chain once per target.
+func (l *loader) each(n *node, v reflect.Value, s scope, u *unit) {
+	targets := l.targets
+	if s.target != nil {
+		targets = []*target{s.target} // what stands inside serves that one only
+	}
+	if len(targets) == 0 {
+		l.chain(n, s) // for its problems
+		v.Set(reflect.ValueOf(Each{chains: []pipeline.Chain{}}))
+		return
+	}
+	e := Each{chains: make([]pipeline.Chain, len(l.targets))}
+	before := len(l.problems)
+	for _, t := range targets {
+		s.target = t
+		u.each = append(u.each, perTarget{e.chains, t, l.chain(n, s)})
+		if len(l.problems) > before {
+			break
+		}
+	}
+	v.Set(reflect.ValueOf(e))
+}
+
+// An entry is a component where it stands in the file: one key with its
+// settings, and maybe a switch beside it.
+type entry struct {
+	key *node
+	val *node // nil if there are no settings
+	off bool
+}
+
+// entry takes an entry apart.
+func (l *loader) entry(n *node, s scope, kind string, known []string) (e entry, ok bool) {
+	if n.kind == scalar && !n.null {
+		return entry{key: n}, true
+	}
+	if n.kind != mapping {
+		l.structure(n, s.path, "", "want one %s, as in { %s: {} }, not %s", kind, example(known), l.show(n, handlerType))
+		return e, false
+	}
+	e.off = !l.on(n, s)
+	m := n.without("when", "unless")
+	switch len(m.keys) {
+	case 1:
+		e.key, e.val = m.keys[0], m.vals[0]
+		return e, true
+	case 0:
+		l.structure(n, s.path, "", "names no %s; known: %s", kind, strings.Join(known, ", "))
+	default:
+		l.structure(m.keys[1], s.path, "", "%q is a second %s in one place, after %q; give each its own", m.keys[1].text, kind, m.keys[0].text)
+	}
+	return e, false
+}
+
+func example(known []string) string {
+	if len(known) == 0 {
+		return "name"
+	}
+	return known[0]
+}
+
+// on evaluates the switches of a mapping.
+func (l *loader) on(n *node, s scope) bool {
+	on := true
+	if when := n.get("when"); when != nil {
+		on = l.truthy(when, s.at("when").path)
+	}
+	if unless := n.get("unless"); unless != nil {
+		on = on && !l.truthy(unless, s.at("unless").path)
+	}
+	return on
+}
+
+func (l *loader) truthy(n *node, path string) bool {
+	if n.null {
+		return false
+	}
+	text, _ := l.text(n, path)
+	switch strings.ToLower(strings.TrimSpace(text)) {
+	case "", "false", "off", "no", "0":
+		return false
+	}
+	return true
+}
+
+// switchOff makes the loader check no more than names, until undone: what is
+// switched off may lack what its settings need.
+func (l *loader) switchOff() (undo func()) {
+	before := l.off
+	l.off = true
+	return func() { l.off = before }
+}
+
+// component decodes a component. It returns nil after a problem.
+func (l *loader) component(section string, e entry, s scope) *unit {
+	name := e.key.text
+	c, ok := l.reg.find(section, name)
+	if !ok {
+		l.noComponent(section, e.key, s.path)
+		return nil
+	}
+	l.count(1, e.key, s.path)
+	u := &unit{
+		comp: c, base: s.name, target: s.target, section: section,
+		path: join(s.path, name), at: e.key,
+		settings: clone(c.defaults),
+	}
+	u.section = section
+	if s.target != nil {
+		u.base += "[" + s.target.name + "]"
+	}
+	if !l.settings(e.val, e.key, u.settings, s.at(name), u) {
+		return nil
+	}
+	return u
+}
+
+// noComponent reports a name that a section does not know.
+func (l *loader) noComponent(section string, key *node, path string) {
+	want := map[string]string{inChains: "plugin", inProviders: "provider", inStores: "store"}[section]
+	where := map[string]string{inChains: "in a chain", inProviders: "under providers", inStores: "under stores"}
+	known := l.reg.names(section)
+	for _, other := range []string{inChains, inProviders, inStores} {
+		if c, ok := l.reg.find(other, key.text); ok && other != section {
+			l.structure(key, path, "", "%q is a %s, not a %s; it stands %s; known here: %s", key.text, c.Kind(), want, where[other], listed(known))
+			return
+		}
+	}
+	hint := nearest(key.text, known)
+	if section == inChains {
+		hint = nearest(key.text, append(known, chainStage))
+	}
+	l.structure(key, path, hint, "unknown %s %q; known: %s", want, key.text, listed(known))
+}
+
+// listed joins names for a problem.
+func listed(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}

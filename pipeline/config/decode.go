@@ -1,0 +1,361 @@
+package config
+
+import (
+	"encoding"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// A scope is where in the file the loader is.
+type scope struct {
+	path   string   // for problems: keys and positions
+	name   string   // for people: names only, as in Env.Name
+	target *target  // inside an Each
+	inside []string // the named chains being written out
+}
+
+func (s scope) at(key string) scope {
+	s.path = join(s.path, key)
+	return s
+}
+
+func (s scope) item(i int) scope {
+	s.path = fmt.Sprintf("%s[%d]", s.path, i)
+	return s
+}
+
+func (s scope) called(name string) scope {
+	s.name = join(s.name, name)
+	return s
+}
+
+// text returns a scalar with its variables put in. ok is false after a problem.
+func (l *loader) text(n *node, path string) (text string, ok bool) {
+	if n.kind != scalar {
+		l.problem(n, path, "", "want a single value, not a %s", n.kind)
+		return "", false
+	}
+	if n.expanded == nil {
+		x := expand(n.text, l.getenv)
+		n.expanded = &x
+	}
+	if err := n.expanded.err; err != nil {
+		l.problem(n, path, "", "%v", err)
+		return "", false
+	}
+	return n.expanded.text, true
+}
+
+// silent reports whether n leaves a setting at its default: it is null, or a
+// variable that turned out empty. A string may well be empty, so it asks for
+// null only.
+func (l *loader) silent(n *node, t reflect.Type) bool {
+	if n == nil || n.null {
+		return true
+	}
+	if n.kind != scalar || t.Kind() == reflect.String && !t.Implements(textType) && !reflect.PointerTo(t).Implements(textType) {
+		return false
+	}
+	if n.expanded == nil {
+		x := expand(n.text, l.getenv)
+		n.expanded = &x
+	}
+	return n.expanded.used && n.expanded.err == nil && n.expanded.text == ""
+}
+
+// settings decodes a mapping over the struct v and checks the result. n may be
+// nil or null, at is where problems of what is missing are shown. It reports
+// whether there was no problem.
+func (l *loader) settings(n, at *node, v reflect.Value, s scope, u *unit) bool {
+	before := len(l.problems)
+	if l.silent(n, v.Type()) {
+		n = &node{kind: mapping, line: at.line, col: at.col}
+	}
+	if n.kind != mapping {
+		l.structure(n, s.path, "", "want settings, as in { key: value }, not %s", l.show(n, v.Type()))
+		return false
+	}
+	fields := fieldsOf(v.Type())
+	l.unknown(n, fields, s.path)
+	for _, f := range fields {
+		fv, val := v.FieldByIndex(f.index), n.get(f.key)
+		at := s.at(f.key)
+		at.name = join(s.name, f.key)
+		if l.silent(val, f.typ) {
+			if f.check.required && fv.IsZero() {
+				l.problem(n, s.path, "", "missing required setting %q", f.key)
+			}
+			continue
+		}
+		good := len(l.problems)
+		l.value(val, fv, at, u)
+		if len(l.problems) == good {
+			l.obey(f, val, fv, at.path)
+		}
+	}
+	if len(l.problems) > before || l.off {
+		return len(l.problems) == before
+	}
+	return l.validate(n, v, s.path)
+}
+
+// unknown reports the keys of n that are no settings.
+func (l *loader) unknown(n *node, fields []field, path string) {
+	known := make([]string, len(fields))
+	for i, f := range fields {
+		known[i] = f.key
+	}
+	for _, k := range n.keys {
+		switch {
+		case slices.Contains(known, k.text):
+		case len(known) == 0:
+			l.structure(k, path, "", "unknown setting %q; there are none", k.text)
+		default:
+			l.structure(k, path, nearest(k.text, known), "unknown setting %q; known: %s", k.text, strings.Join(known, ", "))
+		}
+	}
+}
+
+// obey checks a decoded setting against its rules.
+func (l *loader) obey(f field, n *node, v reflect.Value, path string) {
+	switch {
+	case f.check.required && v.IsZero() && !v.CanInt() && !v.CanUint() && !v.CanFloat() && v.Kind() != reflect.Bool,
+		f.check.required && counted(v.Type()) && v.Len() == 0:
+		l.problem(n, path, "", "must not be empty")
+	case len(f.check.enum) > 0:
+		if got := fmt.Sprint(v.Interface()); !slices.Contains(f.check.enum, got) {
+			l.problem(n, path, nearest(got, f.check.enum), "%s is not allowed; allowed: %s", l.show(n, v.Type()), strings.Join(f.check.enum, ", "))
+		}
+	default:
+		if why := f.check.broken(v); why != "" {
+			l.problem(n, path, "", "%s", why)
+		}
+	}
+}
+
+// validate asks the settings' own Validate, if they have one.
+func (l *loader) validate(n *node, v reflect.Value, path string) bool {
+	if v.CanAddr() {
+		v = v.Addr()
+	}
+	check, ok := v.Interface().(interface{ Validate() error })
+	if !ok {
+		return true
+	}
+	if err := guarded(check.Validate); err != nil {
+		l.problem(n, path, "", "%v", err)
+		return false
+	}
+	return true
+}
+
+// guarded calls f and turns its panic into an error.
+func guarded(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+		}
+	}()
+	return f()
+}
+
+// value decodes n over v, whatever its type.
+func (l *loader) value(n *node, v reflect.Value, s scope, u *unit) {
+	switch t := v.Type(); {
+	case reflect.PointerTo(t).Implements(refType):
+		l.reference(n, v.Addr().Interface().(reference), s, u)
+	case t == chainType:
+		p := l.chain(n, s)
+		u.nested = append(u.nested, p)
+		v.Set(reflect.ValueOf(p.slots))
+	case t == eachType:
+		l.each(n, v, s, u)
+	case t == durationType:
+		l.duration(n, v, s.path)
+	case t.Kind() == reflect.Pointer:
+		if v.IsNil() {
+			v.Set(reflect.New(t.Elem()))
+		}
+		l.value(n, v.Elem(), s, u)
+	case reflect.PointerTo(t).Implements(textType):
+		l.custom(n, v, s.path)
+	default:
+		l.plain(n, v, s, u)
+	}
+}
+
+// plain decodes what is made of Go's own kinds.
+func (l *loader) plain(n *node, v reflect.Value, s scope, u *unit) {
+	switch t := v.Type(); t.Kind() {
+	case reflect.Struct:
+		l.settings(n, n, v, s, u)
+	case reflect.Slice:
+		l.list(n, v, s, u)
+	case reflect.Map:
+		l.mapping(n, v, s, u)
+	case reflect.String:
+		if text, ok := l.text(n, s.path); ok {
+			v.SetString(text)
+			if t == secretType {
+				l.secrets = append(l.secrets, text)
+			}
+		}
+	case reflect.Bool:
+		l.boolean(n, v, s.path)
+	default:
+		if !v.CanInt() && !v.CanUint() && !v.CanFloat() {
+			panic(fmt.Sprintf("BUG: %s: no setting can have the type %s", s.path, t))
+		}
+		l.number(n, v, s.path)
+	}
+}
+
+func (l *loader) list(n *node, v reflect.Value, s scope, u *unit) {
+	if n.kind != list {
+		l.problem(n, s.path, "", "want a list, as in [ a, b ], not %s", l.show(n, v.Type().Elem()))
+		return
+	}
+	out := reflect.MakeSlice(v.Type(), len(n.vals), len(n.vals))
+	for i, item := range n.vals {
+		l.item(item, out.Index(i), s.item(i), u)
+	}
+	v.Set(out)
+}
+
+func (l *loader) mapping(n *node, v reflect.Value, s scope, u *unit) {
+	if n.kind != mapping {
+		l.problem(n, s.path, "", "want a mapping, as in { key: value }, not %s", l.show(n, v.Type().Elem()))
+		return
+	}
+	if v.Type().Key().Kind() != reflect.String {
+		panic(fmt.Sprintf("BUG: %s: the keys of a mapping are strings", s.path))
+	}
+	out := reflect.MakeMapWithSize(v.Type(), len(n.keys))
+	for i, k := range n.keys {
+		item := reflect.New(v.Type().Elem()).Elem()
+		at := s.at(k.text)
+		at.name = join(s.name, k.text)
+		l.item(n.vals[i], item, at, u)
+		out.SetMapIndex(reflect.ValueOf(k.text).Convert(v.Type().Key()), item)
+	}
+	v.Set(out)
+}
+
+// item decodes one element of a list or a mapping, which has no default.
+func (l *loader) item(n *node, v reflect.Value, s scope, u *unit) {
+	if n.null && v.Kind() != reflect.Struct && v.Type() != chainType {
+		l.problem(n, s.path, "", "must not be empty")
+		return
+	}
+	l.value(n, v, s, u)
+}
+
+func (l *loader) boolean(n *node, v reflect.Value, path string) {
+	text, ok := l.text(n, path)
+	if !ok {
+		return
+	}
+	switch lower := strings.ToLower(text); {
+	case (lower == "true" || lower == "false") && l.unquoted(n):
+		v.SetBool(lower == "true")
+	case lower == "true" || lower == "false":
+		l.problem(n, path, "", "want true or false; write %s without quotes", lower)
+	case lower == "yes" || lower == "on":
+		l.problem(n, path, "", "%s is not true or false; write true", l.show(n, v.Type()))
+	case lower == "no" || lower == "off":
+		l.problem(n, path, "", "%s is not true or false; write false", l.show(n, v.Type()))
+	default:
+		l.problem(n, path, "", "%s is not true or false", l.show(n, v.Type()))
+	}
+}
+
+func (l *loader) number(n *node, v reflect.Value, path string) {
+	text, ok := l.text(n, path)
+	if !ok {
+		return
+	}
+	want := "a whole number"
+	if v.CanFloat() {
+		want = "a number"
+	}
+	err := scan(v, text)
+	switch {
+	case err == nil && v.CanFloat() && strings.Trim(text, "+-.0123456789eE") != "":
+		l.problem(n, path, "", "%s is not %s", l.show(n, v.Type()), want)
+	case err == nil && !l.unquoted(n):
+		l.problem(n, path, "", "want %s; write %s without quotes", want, text)
+	case err == nil:
+	case strings.HasSuffix(err.Error(), "value out of range"):
+		l.problem(n, path, "", "%s is too large", l.show(n, v.Type()))
+	default:
+		l.problem(n, path, "", "%s is not %s", l.show(n, v.Type()), want)
+	}
+}
+
+func (l *loader) duration(n *node, v reflect.Value, path string) {
+	text, ok := l.text(n, path)
+	if !ok {
+		return
+	}
+	d, err := time.ParseDuration(text)
+	switch {
+	case err == nil:
+		v.SetInt(int64(d))
+	case plain(text):
+		l.problem(n, path, "", "%s has no unit; write %ss or %sms", l.show(n, v.Type()), text, text)
+	default:
+		l.problem(n, path, "", "%s is not a duration; write 300ms, 10s or 5m", l.show(n, v.Type()))
+	}
+}
+
+// custom decodes a type that knows how it is written.
+func (l *loader) custom(n *node, v reflect.Value, path string) {
+	text, ok := l.text(n, path)
+	if !ok {
+		return
+	}
+	u := v.Addr().Interface().(encoding.TextUnmarshaler)
+	err := guarded(func() error { return u.UnmarshalText([]byte(text)) })
+	if err == nil {
+		return
+	}
+	msg := err.Error()
+	if d, ok := u.(interface{ SchemaText() string }); ok && !strings.Contains(msg, d.SchemaText()) {
+		msg += "; write " + d.SchemaText()
+	}
+	l.problem(n, path, "", "%s", msg)
+}
+
+// unquoted reports whether n may be read as something other than text. A
+// variable may, in quotes or not.
+func (l *loader) unquoted(n *node) bool {
+	return !n.quoted || n.expanded != nil && n.expanded.used
+}
+
+// show returns a value as a problem may show it.
+func (l *loader) show(n *node, t reflect.Type) string {
+	switch {
+	case n.kind != scalar:
+		return "a " + n.kind.String()
+	case t == secretType:
+		return masked
+	case n.null:
+		return "nothing"
+	}
+	text := n.text
+	if n.expanded != nil && n.expanded.err == nil {
+		text = n.expanded.text
+	}
+	if utf8.RuneCountInString(text) > 60 {
+		text = string([]rune(text)[:60]) + "…"
+	}
+	return fmt.Sprintf("%q", text)
+}
+
+func (k kind) String() string {
+	return [...]string{"single value", "list", "mapping"}[k]
+}
