@@ -1,0 +1,90 @@
+# Everything that a developer does. `make` alone prints this list.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+GO      ?= go
+TIME    ?= 1s
+PKG     ?= ./...
+modules := . examples/acme tests/sdk/go
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## build bin/headrace, static
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/headrace ./cmd/headrace
+
+.PHONY: run
+run: ## run the gateway with gateway.yaml
+	$(GO) run ./cmd/headrace run
+
+.PHONY: check
+check: ## look for problems in the files that ship
+	$(GO) run ./cmd/headrace check --config gateway.yaml
+	$(GO) run ./cmd/headrace check --config examples/plain.yaml
+
+.PHONY: test
+test: ## all Go tests, without the race detector
+	$(GO) test $(PKG)
+
+.PHONY: race
+race: ## all Go tests, with the race detector, in random order
+	$(GO) test -race -shuffle=on -count=1 $(PKG)
+
+.PHONY: suites
+suites: ## the OpenAI libraries and the real LiteLLM against the gateway (needs Python and Node)
+	@[ -n "$${HEADRACE_SUITES:-}" ] || tests/setup.sh
+	HEADRACE_SUITES=$${HEADRACE_SUITES:-all} HEADRACE_RACE=1 $(GO) test -v -count=1 -timeout 20m ./tests/sdk ./tests/litellm
+
+.PHONY: example
+example: ## the third party's module in examples/acme
+	cd examples/acme && $(GO) vet ./... && $(GO) test -race -count=1 ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for TIME each (make fuzz TIME=1m)
+	@$(GO) list -f '{{.Dir}}' ./... | while read -r dir; do \
+		grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$$dir"/*_test.go 2>/dev/null | sed 's/^func //' | while read -r target; do \
+			echo "$$dir $$target"; (cd "$$dir" && $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(TIME) .); \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## benchmarks, ten times, into bench.out
+	$(GO) test -run '^$$' -bench . -benchmem -count 10 $(PKG) | tee bench.out
+
+.PHONY: bench-compare
+bench-compare: ## benchmarks of BASE (a commit) against this tree, in turns, on this machine
+	.ci/bench-compare "$${BASE:-HEAD}" "$(PKG)"
+
+.PHONY: fmt
+fmt: ## format every Go file
+	gofmt -s -w $$(git ls-files -co --exclude-standard '*.go')
+
+.PHONY: format
+format: ## fail if a file is not formatted
+	@bad=$$(gofmt -s -l $$(git ls-files -co --exclude-standard '*.go')); [ -z "$$bad" ] || { echo "not formatted (make fmt):"; echo "$$bad"; exit 1; }
+
+.PHONY: vet
+vet: ## go vet in every module
+	@for m in $(modules); do (cd $$m && $(GO) vet ./...); done
+
+.PHONY: lint
+lint: ## golangci-lint with .golangci.yml, built from tools/ (the first time takes minutes)
+	$(GO) tool -modfile=tools/go.mod golangci-lint run
+
+.PHONY: tidy
+tidy: ## fail if a go.mod or go.sum is not what `go mod tidy` makes
+	@for m in $(modules); do (cd $$m && $(GO) mod tidy -diff); done
+
+.PHONY: generate
+generate: ## renew what is written by programs: the plugins' README files and the schema
+	$(GO) generate ./...
+
+.PHONY: verify
+verify: format vet build check race example ## everything that must pass; the suites too, where CI is set or tests/setup.sh has run
+	@tools=$${HEADRACE_TOOLS:-$${XDG_CACHE_HOME:-$$HOME/.cache}/headrace-test}; \
+	if [ -n "$${CI:-}" ] || [ -d "$$tools" ]; then $(MAKE) --no-print-directory suites; \
+	else echo "the suites of other languages were left out; make suites runs them"; fi
+	@echo "verify: all good"
