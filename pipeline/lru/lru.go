@@ -13,9 +13,10 @@ import (
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
-
-	"github.com/headrace/headrace/pipeline"
 )
+
+// A Key identifies a value: a digest of what it was made from.
+type Key = [32]byte
 
 const (
 	// maxShards bounds how many locks share the load.
@@ -51,7 +52,7 @@ func (e *entry) size() int64 { return int64(cap(e.value)) + overhead }
 // shard is a part of the cache with a lock of its own.
 type shard struct {
 	mu    sync.Mutex
-	lru   *simplelru.LRU[pipeline.Key, *entry]
+	lru   *simplelru.LRU[Key, *entry]
 	bytes int64
 	limit int64 // of one entry
 	max   int64
@@ -83,7 +84,7 @@ func New(size int64) *Cache {
 		s.limit = s.max / share
 		// The count is no bound: bytes are. The callback runs within our own
 		// lock, so the account is exact.
-		s.lru, _ = simplelru.NewLRU(1<<(bits.UintSize-2), func(_ pipeline.Key, e *entry) { s.bytes -= e.size() })
+		s.lru, _ = simplelru.NewLRU(1<<(bits.UintSize-2), func(_ Key, e *entry) { s.bytes -= e.size() })
 	}
 	return c
 }
@@ -95,13 +96,13 @@ func (c *Cache) Limit() int64 { return max(0, c.shards[0].limit-overhead) }
 func (c *Cache) Max() int64 { return c.max }
 
 // shard returns where key belongs. Keys are digests, so any eight bytes spread.
-func (c *Cache) shard(key *pipeline.Key) *shard {
+func (c *Cache) shard(key *Key) *shard {
 	return &c.shards[binary.LittleEndian.Uint64(key[:])&c.mask]
 }
 
 // Get returns the value last set for key, unless it has expired or been
 // dropped. It is shared: callers must not modify it. Get does not allocate.
-func (c *Cache) Get(key pipeline.Key) (value []byte, ok bool) {
+func (c *Cache) Get(key Key) (value []byte, ok bool) {
 	s := c.shard(&key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -122,7 +123,7 @@ func (c *Cache) Get(key pipeline.Key) (value []byte, ok bool) {
 // Set keeps value, which must not change any more, for at most ttl. It reports
 // false, and keeps nothing under key, if value is longer than Limit or ttl is
 // not above zero.
-func (c *Cache) Set(key pipeline.Key, value []byte, ttl time.Duration) bool {
+func (c *Cache) Set(key Key, value []byte, ttl time.Duration) bool {
 	now := time.Now()
 	e := &entry{value: value, expires: now.Add(ttl)}
 	s := c.shard(&key)
@@ -162,7 +163,7 @@ func (s *shard) sweep(now time.Time) {
 }
 
 // Remove drops the value of key, if there is one.
-func (c *Cache) Remove(key pipeline.Key) {
+func (c *Cache) Remove(key Key) {
 	s := c.shard(&key)
 	s.mu.Lock()
 	s.lru.Remove(key)

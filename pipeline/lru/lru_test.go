@@ -8,11 +8,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/headrace/headrace/pipeline"
 )
 
-func key(i int) pipeline.Key { return sha256.Sum256(fmt.Append(nil, i)) }
+func key(i int) Key { return sha256.Sum256(fmt.Append(nil, i)) }
 
 func TestGetAndSet(t *testing.T) {
 	c := New(1 << 20)
@@ -184,7 +182,7 @@ func TestGetAllocatesNothing(t *testing.T) {
 
 func BenchmarkGet(b *testing.B) {
 	c := New(256 << 20)
-	keys := make([]pipeline.Key, 10000)
+	keys := make([]Key, 10000)
 	for i := range keys {
 		keys[i] = key(i)
 		c.Set(keys[i], make([]byte, 1000), time.Hour)

@@ -28,7 +28,7 @@ var rules = []struct {
 }{
 	{"pipeline/chat", nil, "it is a parser: the standard library is enough"},
 	{"pipeline/sse", nil, "it is a parser: the standard library is enough"},
-	{"pipeline/lru", nil, "it is a container: the standard library is enough"},
+	{"pipeline/lru", []string{"github.com/hashicorp/golang-lru/v2/"}, "it is a container and knows nothing of us"},
 	{"pipeline", []string{"pipeline/chat", "pipeline/sse", "github.com/valyala/fasthttp"}, "it is the vocabulary of everything"},
 	{"pipeline/config", []string{"pipeline", "pipeline/chat", "go.yaml.in/yaml/v3", "github.com/prometheus/"}, "it knows no component"},
 	{"pipeline/pipetest", []string{"pipeline", "pipeline/", "..."}, "it knows no component"},
