@@ -1,0 +1,119 @@
+// Package cmd is the command line of the gateway. It is importable, so that a
+// build with further components is a main package of one call:
+//
+//	func main() { cmd.Main(standard.Components().With(guard.Plugin)) }
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime/debug"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/headrace/headrace"
+	"github.com/headrace/headrace/pipeline/config"
+)
+
+// Main runs the command line with the components given, and exits.
+func Main(components config.Registry) {
+	os.Exit(run(components, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// cli is what the command line can say.
+type cli struct {
+	Run     runCmd     `cmd:"" help:"Run the gateway."`
+	Check   checkCmd   `cmd:"" help:"Report every problem of a configuration file."`
+	Docs    docsCmd    `cmd:"" help:"Describe the components that a file can use."`
+	Schema  schemaCmd  `cmd:"" help:"Print the JSON Schema of the configuration file."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// env is what commands work with.
+type env struct {
+	components config.Registry
+	out, err   io.Writer
+}
+
+// exit carries a status through kong.
+type exit int
+
+func (e exit) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// run is Main without the exit.
+func run(components config.Registry, args []string, out, errOut io.Writer) (status int) {
+	defer func() {
+		if e, ok := recover().(exit); ok {
+			status = int(e)
+		}
+	}()
+	var c cli
+	parser, err := kong.New(&c, kong.Name("headrace"), kong.Description("A gateway to language models, declared in YAML."),
+		kong.Writers(out, errOut), kong.Exit(func(code int) { panic(exit(code)) }), kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	if err != nil {
+		fmt.Fprintln(errOut, "headrace:", err)
+		return 2
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		parser.FatalIfErrorf(err)
+	}
+	if err := parsed.Run(&env{components, out, errOut}); err != nil {
+		fmt.Fprintln(errOut, "headrace:", err)
+		return 1
+	}
+	return 0
+}
+
+// defaultFile is used when no file is named; where there is none, the built-in
+// copy of it is.
+const defaultFile = "gateway.yaml"
+
+// builtIn is how problems name the built-in copy.
+const builtIn = "built-in gateway.yaml"
+
+// source reads the file named, or the default.
+func source(name string) (config.Source, error) {
+	src := config.Source{File: name, Getenv: os.LookupEnv}
+	if name == "" {
+		src.File = defaultFile
+	}
+	data, err := os.ReadFile(src.File)
+	switch {
+	case err == nil:
+		src.Data = data
+	case name == "" && errors.Is(err, fs.ErrNotExist):
+		src.File, src.Data = builtIn, headrace.DefaultConfig
+	default:
+		return src, fmt.Errorf("read the configuration: %w", err)
+	}
+	return src, nil
+}
+
+// version is the module's version, or the commit of a build from source.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v, dirty := info.Main.Version, ""
+	if v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "-dirty"
+		case s.Key == "vcs.revision" && len(s.Value) >= 12:
+			v = "devel-" + s.Value[:12]
+		}
+	}
+	if v == "" || v == "(devel)" {
+		return "devel"
+	}
+	return v + dirty
+}

@@ -1,0 +1,107 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/proxy"
+)
+
+type runCmd struct {
+	Config string `help:"Configuration file; ./gateway.yaml if there is one, else the built-in copy." short:"c" placeholder:"FILE"`
+}
+
+// Run serves until SIGTERM or SIGINT. SIGHUP reads the file again.
+func (c *runCmd) Run(e *env) error {
+	log := slog.New(slog.NewJSONHandler(e.err, nil))
+	file := ""
+	server, err := proxy.New(context.Background(), proxy.Options{
+		Log: log, Access: e.err, Version: version(),
+		Load: func(ctx context.Context, old *config.Snapshot) (*config.Snapshot, error) {
+			src, err := source(c.Config)
+			if err != nil {
+				return nil, err
+			}
+			file = src.File
+			return config.Load(ctx, src, e.components, log, old)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	log.Info("listening", "url", "http://"+server.Addr().String()+"/v1", "admin", address(server), "config", file, "version", version())
+
+	served := make(chan error, 1)
+	go func() { served <- server.Serve() }()
+	for {
+		select {
+		case err := <-served:
+			return err
+		case sig := <-signals:
+			if sig != syscall.SIGHUP {
+				return c.stop(server, signals, log, sig)
+			}
+			if err := server.Reload(context.Background()); err != nil {
+				log.Error("the new configuration is not used", "err", err)
+				continue
+			}
+			log.Info("configuration reloaded", "config", file)
+		}
+	}
+}
+
+// stop drains the server; a second signal stops waiting.
+func (c *runCmd) stop(server *proxy.Server, signals <-chan os.Signal, log *slog.Logger, sig os.Signal) error {
+	log.Info("shutting down; running answers are waited for", "signal", sig.String())
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		for {
+			select {
+			case s := <-signals:
+				if s != syscall.SIGHUP {
+					cancel()
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	if err := server.Shutdown(ctx); err != nil {
+		return fmt.Errorf("shut down: %w", err)
+	}
+	log.Info("stopped")
+	return nil
+}
+
+func address(s *proxy.Server) string {
+	if a := s.AdminAddr(); a != nil {
+		return "http://" + a.String()
+	}
+	return ""
+}
+
+type checkCmd struct {
+	Config string `help:"Configuration file; ./gateway.yaml if there is one, else the built-in copy." short:"c" placeholder:"FILE"`
+}
+
+// Run prints every problem, each on a line of its own.
+func (c *checkCmd) Run(e *env) error {
+	src, err := source(c.Config)
+	if err != nil {
+		return err
+	}
+	if err := config.Check(src, e.components); err != nil {
+		return err
+	}
+	fmt.Fprintf(e.out, "%s: no problems\n", src.File)
+	return nil
+}

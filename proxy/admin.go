@@ -1,0 +1,74 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/fasthttp/router"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/valyala/fasthttp"
+	"github.com/valyala/fasthttp/fasthttpadaptor"
+	"github.com/valyala/fasthttp/pprofhandler"
+
+	"github.com/headrace/headrace/pipeline/chat"
+)
+
+// adminServer is the server of metrics, health and profiles.
+func (s *Server) adminServer() *fasthttp.Server {
+	r := router.New()
+	r.GET("/metrics", s.serveMetrics)
+	r.ANY("/debug/pprof/{path:*}", pprofhandler.PprofHandler)
+	for _, p := range [...]string{"/health", "/health/liveliness", "/health/liveness", "/health/readiness", "/ready", "/version"} {
+		r.ANY(p, func(ctx *fasthttp.RequestCtx) { s.health(ctx) })
+	}
+	return &fasthttp.Server{
+		Handler: r.Handler, ReadTimeout: 10 * time.Second, WriteTimeout: 2 * time.Minute, IdleTimeout: time.Minute,
+		MaxRequestBodySize: 64 << 10, NoDefaultServerHeader: true, CloseOnShutdown: true, SecureErrorLogMessage: true, Logger: quiet{},
+	}
+}
+
+func (s *Server) serveMetrics(ctx *fasthttp.RequestCtx) {
+	g, release := s.gatherer()
+	defer release()
+	fasthttpadaptor.NewFastHTTPHandler(promhttp.HandlerFor(g, promhttp.HandlerOpts{}))(ctx)
+}
+
+// health answers the paths that say whether the gateway is well, in LiteLLM's
+// words. They are open to everybody, on both listeners. It reports whether the
+// path was one of them.
+func (s *Server) health(ctx *fasthttp.RequestCtx) bool {
+	status, body := 200, ""
+	switch string(ctx.Request.Header.RequestURI()) {
+	case "/health/liveliness", "/health/liveness":
+		body = `"I'm alive!"`
+	case "/health":
+		body = `{"ok":true}`
+	case "/version":
+		body = `{"version":` + string(chat.AppendString(nil, s.opts.Version)) + `}`
+	case "/health/readiness", "/ready":
+		body = `{"status":"healthy","db":"Not connected"}`
+		if s.draining.Load() {
+			status, body = 503, `{"detail":"shutting down"}`
+		}
+	case "*":
+		ctx.Response.Header.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+		ctx.SetStatusCode(204)
+		return true
+	default:
+		return false
+	}
+	switch string(ctx.Method()) {
+	case "GET", "HEAD":
+	case "OPTIONS":
+		ctx.Response.Header.Set("Allow", "GET, HEAD, OPTIONS")
+		ctx.SetStatusCode(204)
+		return true
+	default:
+		ctx.Response.Header.Set("Allow", "GET, HEAD, OPTIONS")
+		status, body = 405, `{"error":{"message":"use GET","type":"invalid_request_error","param":null,"code":"method_not_allowed"}}`
+	}
+	ctx.SetStatusCode(status)
+	ctx.Response.Header.SetContentType("application/json")
+	ctx.Response.Header.SetBytesV("X-Request-Id", requestID(nil, ctx.Request.Header.Peek("X-Request-Id")))
+	ctx.SetBodyString(body)
+	return true
+}

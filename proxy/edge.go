@@ -1,0 +1,282 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+// A job is one request being served: the exchange, the connection it came on,
+// and what will be said of it in log and metrics. It is pooled, and doubles as
+// the body of a streamed answer.
+type job struct {
+	s     *Server
+	site  *site
+	ctx   *fasthttp.RequestCtx
+	ex    *pipeline.Exchange
+	conn  *conn
+	route *route
+	up    upload
+
+	id        []byte // request id
+	began     time.Time
+	firstByte time.Duration // from began; 0 if no byte was sent
+	first     []byte        // frame read ahead of the header
+	status    int
+	sent      int64
+	code      string // of the error, if one was sent
+	err       error  // that ended the answer early
+	fixed     bool   // the length of the body has been announced
+	events    bool   // the body is a stream of server-sent events
+}
+
+var jobs = sync.Pool{New: func() any { return new(job) }}
+
+// handle serves one request. It is the fasthttp handler of the data listener.
+func (s *Server) handle(ctx *fasthttp.RequestCtx) {
+	if s.health(ctx) {
+		return
+	}
+	j := jobs.Get().(*job)
+	j.s, j.ctx, j.began = s, ctx, time.Now()
+	j.site = s.acquire()
+	j.conn, _ = ctx.Conn().(*conn)
+	j.id = requestID(j.id[:0], ctx.Request.Header.Peek("X-Request-Id"))
+	s.metrics.inFlight.Inc()
+	if err := j.run(); err != nil {
+		j.fail(err)
+		j.finish()
+	} else if !j.respond() {
+		j.finish()
+	}
+}
+
+// run routes the request, makes its exchange, and has the chain answer it.
+func (j *job) run() error {
+	if s := j.s; s.running.Add(1) > s.maxRunning.Load() {
+		return &pipeline.Error{Status: 503, Code: "overloaded", Fault: pipeline.OverloadFault, RetryAfter: time.Second, Err: errBusy}
+	}
+	path, err := canonical(j.ctx.Request.Header.RequestURI())
+	if err != nil {
+		return err
+	}
+	j.route, err = j.site.find(j.ctx, path)
+	if err != nil {
+		return err
+	}
+	j.exchange(path)
+	if j.conn != nil {
+		j.conn.arm(j.ex.Scope())
+	}
+	if err := j.chain(); err != nil {
+		return err
+	}
+	if j.ex.Response.Body == nil && j.ex.Response.Header.StatusCode() == 200 && j.ex.Response.Header.ContentLength() == 0 && j.ex.Target == nil {
+		return &pipeline.Error{Status: 500, Code: "no_answer", Fault: pipeline.GatewayFault, Err: errNoAnswer}
+	}
+	return nil
+}
+
+var errBusy = errors.New("the server is handling as many requests as it may; try again")
+
+// exchange moves the request out of fasthttp's memory, but for a body still on
+// its way.
+func (j *job) exchange(path target) {
+	ex := pipeline.Acquire(nil)
+	j.ex = ex
+	h := &j.ctx.Request.Header
+	ex.Began, ex.Op, ex.Route = j.began, path.operation(h.Method()), j.route.name
+	h.CopyTo(&ex.Request.Header)
+	if path.bare {
+		ex.Request.Header.SetRequestURIBytes(append(append(ex.Request.Header.RequestURI()[:0], "/v1"...), path.uri...))
+	} else if path.absolute {
+		ex.Request.Header.SetRequestURIBytes(path.uri)
+	}
+	ex.Request.Header.SetBytesV("X-Request-Id", j.id)
+	ex.SetSkip(ex.Request.Header.Peek(pipeline.SkipHeader))
+	body := j.ctx.RequestBodyStream()
+	if body == nil {
+		return
+	}
+	ex.Request.UploadSize = int64(h.ContentLength())
+	if ex.Request.UploadSize == 0 {
+		return
+	}
+	j.up = upload{ctx: j.ctx, from: body, began: j.began, idle: j.site.timeouts.bodyIdle, max: j.site.maxUpload, memory: j.s.memory}
+	ex.Request.Upload = &j.up
+}
+
+// chain runs the stages. A stage that panics costs its own request only.
+func (j *job) chain() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			j.s.panicked(p, j.id)
+			err = &pipeline.Error{Status: 500, Code: "internal_error", Fault: pipeline.GatewayFault, Err: errPanicked}
+		}
+	}()
+	return j.route.chain.Handle(j.ex.Context(), j.ex)
+}
+
+func (s *Server) panicked(p any, id []byte) {
+	s.metrics.panics.Inc()
+	s.log.Error("a stage panicked", "panic", fmt.Sprint(p), "request_id", string(id), "stack", string(debug.Stack()))
+}
+
+// fail makes err the answer.
+func (j *job) fail(err error) {
+	if j.ex != nil {
+		j.ex.Response.CloseBody()
+		if cause := pipeline.Cause(j.ex.Context()); cause != nil && pipeline.FaultOfError(err) != pipeline.CallerFault {
+			err = cause
+		}
+	}
+	e := asError(err)
+	j.ctx.Response.Reset()
+	if j.ex != nil {
+		copyKept(&j.ctx.Response.Header, &j.ex.Response.Header)
+	}
+	setError(j.ctx, e)
+	j.status, j.code, j.err = j.ctx.Response.StatusCode(), e.Code, err
+	j.own(&j.ctx.Response.Header)
+	j.sent = int64(len(j.ctx.Response.Body()))
+	j.unread()
+}
+
+// unread closes the connection behind an answer that did not wait for a body
+// too large to skip.
+func (j *job) unread() {
+	if j.up.from != nil && !j.up.ended.Load() {
+		j.ctx.SetConnectionClose()
+	}
+}
+
+// respond hands the answer to fasthttp. It reports true if the answer is a
+// stream, which will finish the job when it ends.
+func (j *job) respond() (streaming bool) {
+	resp := &j.ex.Response
+	if b, ok := resp.Whole(); ok {
+		j.header()
+		j.ctx.Response.SetBodyRaw(b)
+		j.sent = int64(len(b))
+		return false
+	}
+	if resp.Body == nil {
+		j.header()
+		j.noBody()
+		return false
+	}
+	frame, err := j.next()
+	if err != nil && err != io.EOF {
+		j.fail(err)
+		return false
+	}
+	length := resp.Header.ContentLength()
+	if err == io.EOF {
+		if length > 0 && !j.ctx.IsHead() {
+			j.fail(asError(errShort))
+			return false
+		}
+		j.header()
+		j.noBody()
+		return false
+	}
+	j.header()
+	if length == len(frame) && length <= largeBody {
+		// The rest is read before the answer goes out: what looks whole is.
+		j.ctx.Response.SetBody(frame)
+		if _, err := j.next(); err != io.EOF {
+			j.fail(asError(errShort))
+			return false
+		}
+		j.sent = int64(length)
+		return false
+	}
+	return j.stream(frame, length)
+}
+
+var errShort = &pipeline.Error{Status: 502, Code: "upstream_cut", Fault: pipeline.UpstreamFault, Err: errors.New("the upstream's answer does not have the length it announced")}
+
+// next pulls a frame, and turns a panic of a stage's stream into an error.
+func (j *job) next() (frame []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			j.s.panicked(p, j.id)
+			err = &pipeline.Error{Status: 500, Code: "internal_error", Fault: pipeline.GatewayFault, Err: errPanicked}
+		}
+	}()
+	return j.ex.Response.Body.Next()
+}
+
+// noBody is an answer without one: to HEAD, or with a status that has none.
+func (j *job) noBody() {
+	if j.ctx.IsHead() {
+		if n := j.ex.Response.Header.ContentLength(); n >= 0 {
+			j.ctx.Response.SkipBody = true
+			j.ctx.Response.Header.SetContentLength(n)
+		}
+	}
+}
+
+// header copies status and fields of the answer to the client's response.
+func (j *job) header() {
+	from, to := &j.ex.Response.Header, &j.ctx.Response.Header
+	from.CopyTo(to)
+	to.SetNoDefaultContentType(true)
+	j.status = to.StatusCode()
+	if len(to.ContentType()) == 0 && j.ex.Response.Body != nil {
+		to.SetContentType("application/octet-stream")
+	}
+	if j.status >= 400 {
+		j.code = "upstream_status"
+	}
+	j.own(to)
+	j.unread()
+}
+
+// own sets the fields that are the gateway's.
+func (j *job) own(h *fasthttp.ResponseHeader) {
+	h.SetBytesV("X-Request-Id", j.id)
+	if j.ex == nil {
+		return
+	}
+	if t := j.ex.Target; t != nil {
+		h.Set("X-Headrace-Target", t.Name)
+	}
+	if n := j.ex.Attempts(); n > 1 {
+		h.SetBytesV("X-Headrace-Attempts", fasthttp.AppendUint(nil, n))
+	}
+}
+
+// copyKept keeps, for an error, what the stages had already said about it.
+func copyKept(to, from *fasthttp.ResponseHeader) {
+	for _, name := range [...]string{"X-Headrace-Cache", "Retry-After"} {
+		if v := from.Peek(name); len(v) > 0 {
+			to.SetBytesV(name, v)
+		}
+	}
+}
+
+// finish accounts for the request and lets everything go.
+func (j *job) finish() {
+	s := j.s
+	if j.conn != nil {
+		j.conn.disarm()
+	}
+	s.account(j)
+	if j.ex != nil {
+		j.ex.Release()
+	}
+	s.memory.give(j.up.held)
+	s.running.Add(-1)
+	s.metrics.inFlight.Dec()
+	j.site.release()
+	*j = job{id: j.id[:0]}
+	jobs.Put(j)
+}

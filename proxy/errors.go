@@ -1,0 +1,115 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/chat"
+)
+
+// asError is err as what the client is told of it. What a stage did not mean
+// for the client is not shown: its text may quote addresses or an upstream.
+func asError(err error) *pipeline.Error {
+	if e, ok := errors.AsType[*pipeline.Error](err); ok {
+		return e
+	}
+	if v := violated(err); v != nil {
+		return &pipeline.Error{Status: v.status, Code: v.code, Fault: pipeline.CallerFault, Err: v}
+	}
+	switch {
+	case errors.Is(err, pipeline.ErrShutdown):
+		return &pipeline.Error{Status: 503, Code: "shutting_down", RetryAfter: time.Second, Err: errShuttingDown}
+	case errors.Is(err, context.Canceled):
+		return &pipeline.Error{Status: 499, Code: "client_closed_request", Fault: pipeline.GoneFault, Err: pipeline.ErrClientGone}
+	case errors.Is(err, context.DeadlineExceeded):
+		return &pipeline.Error{Status: 504, Code: "upstream_timeout", Fault: pipeline.TimeoutFault, Err: errTooSlow}
+	}
+	return &pipeline.Error{Status: 502, Code: "upstream_error", Fault: pipeline.UpstreamFault, Err: errUpstream}
+}
+
+var (
+	errShuttingDown = errors.New("the server is shutting down; send the request again")
+	errTooSlow      = errors.New("the upstream did not answer in time")
+	errUpstream     = errors.New("the upstream failed")
+	errPanicked     = errors.New("the gateway failed while it handled this request; its log has the details")
+	errNoAnswer     = errors.New("no stage of this route answers; its chain needs call or race at its end")
+)
+
+// typeOf is OpenAI's error type for a status.
+func typeOf(status int) string {
+	switch {
+	case status == 401:
+		return "authentication_error"
+	case status == 403:
+		return "permission_error"
+	case status == 404:
+		return "not_found_error"
+	case status == 429:
+		return "rate_limit_error"
+	case status < 500:
+		return "invalid_request_error"
+	}
+	return "server_error"
+}
+
+// appendError appends e as OpenAI's error object.
+func appendError(dst []byte, e *pipeline.Error) []byte {
+	if e.Body != nil {
+		return append(dst, e.Body...)
+	}
+	message := e.Code
+	if e.Err != nil {
+		message = e.Err.Error()
+	}
+	kind := e.Type
+	if kind == "" {
+		kind = typeOf(e.Status)
+	}
+	dst = append(dst, `{"error":{"message":`...)
+	dst = chat.AppendString(dst, message)
+	dst = append(dst, `,"type":`...)
+	dst = chat.AppendString(dst, kind)
+	dst = append(dst, `,"param":`...)
+	dst = appendOrNull(dst, e.Param)
+	dst = append(dst, `,"code":`...)
+	dst = appendOrNull(dst, e.Code)
+	return append(dst, `}}`...)
+}
+
+func appendOrNull(dst []byte, s string) []byte {
+	if s == "" {
+		return append(dst, "null"...)
+	}
+	return chat.AppendString(dst, s)
+}
+
+// setError makes e the response of ctx.
+func setError(ctx *fasthttp.RequestCtx, e *pipeline.Error) {
+	status := e.Status
+	if status < 400 || status > 599 {
+		status = 502
+	}
+	ctx.Response.ResetBody()
+	h := &ctx.Response.Header
+	h.SetStatusCode(status)
+	h.SetContentType("application/json")
+	if e.RetryAfter > 0 {
+		seconds := int64((e.RetryAfter + time.Second - 1) / time.Second)
+		h.Set("Retry-After", strconv.FormatInt(seconds, 10))
+		h.Set("Retry-After-Ms", strconv.FormatInt(max(1, e.RetryAfter.Milliseconds()), 10))
+	}
+	if status == 401 {
+		h.Set("WWW-Authenticate", `Bearer realm="headrace"`)
+	}
+	ctx.Response.SetBodyRaw(appendError(nil, e))
+}
+
+// refuse is an error of the caller.
+func refuse(status int, code, param string, why error) *pipeline.Error {
+	return &pipeline.Error{Status: status, Code: code, Param: param, Fault: pipeline.CallerFault, Err: why}
+}

@@ -1,0 +1,134 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/chat"
+)
+
+// models answers GET /v1/models and /v1/models/{id}: the names that the file
+// declares, joined by those of the upstream behind "*", if there is one.
+type models struct {
+	list *pipeline.Models
+}
+
+// Handle implements pipeline.Handler.
+func (m *models) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
+	uri := ex.Request.Header.RequestURI()
+	path, _, _ := bytes.Cut(uri, []byte{'?'})
+	if id, ok := modelID(path); ok && len(id) > 0 {
+		return m.one(ctx, ex, id)
+	}
+	own := m.declared()
+	if len(ex.Targets) == 0 {
+		setJSON(ex, joinModels(nil, own))
+		return nil
+	}
+	ex.Target = ex.Targets[0]
+	if err := pipeline.CallTarget.Handle(ctx, ex, nil); err != nil {
+		return err
+	}
+	if len(own) == 0 || ex.Response.Header.StatusCode() != 200 || ex.Response.Body == nil {
+		return nil
+	}
+	return m.join(ex, own)
+}
+
+// join puts the declared names in front of the upstream's.
+func (m *models) join(ex *pipeline.Exchange, own []string) error {
+	var body []byte
+	const most = 8 << 20
+	for {
+		frame, err := ex.Response.Body.Next()
+		if err != nil && len(body) == 0 {
+			return err
+		}
+		if body = append(body, frame...); err != nil || len(body) > most {
+			break
+		}
+	}
+	var view chat.Request
+	if err := view.Scan(body); err != nil {
+		return &pipeline.Error{Status: 502, Code: "upstream_protocol", Fault: pipeline.UpstreamFault, Err: fmt.Errorf("the upstream's list of models is no JSON object")}
+	}
+	data, ok := view.Member("data")
+	if !ok || len(data) == 0 || data[0] != '[' {
+		setJSON(ex, body)
+		return nil
+	}
+	theirs := bytes.TrimSpace(data[1 : len(data)-1])
+	fresh := own[:0:0]
+	for _, name := range own {
+		if !bytes.Contains(theirs, chat.AppendString(nil, name)) {
+			fresh = append(fresh, name)
+		}
+	}
+	setJSON(ex, view.AppendEdit(nil, chat.Edit{Key: "data", Value: modelList(theirs, fresh)}))
+	return nil
+}
+
+// one answers /v1/models/{id}.
+func (m *models) one(ctx context.Context, ex *pipeline.Exchange, id []byte) error {
+	name := bytes.ReplaceAll(bytes.ReplaceAll(id, []byte("%2F"), root), []byte("%2f"), root)
+	found := m.list.Find(name)
+	switch {
+	case found == nil:
+		return noModel(name)
+	case found.Name == string(name):
+		setJSON(ex, appendModel(nil, found.Name))
+		return nil
+	case len(found.Targets) == 0:
+		return noModel(name)
+	}
+	ex.Model, ex.Targets, ex.Target = found, found.Targets, found.Targets[0]
+	return pipeline.CallTarget.Handle(ctx, ex, nil)
+}
+
+// declared lists the names that stand for themselves.
+func (m *models) declared() (names []string) {
+	for _, d := range m.list.List() {
+		if !strings.HasSuffix(d.Name, "*") {
+			names = append(names, d.Name)
+		}
+	}
+	return names
+}
+
+func joinModels(theirs []byte, own []string) []byte {
+	b := append([]byte(nil), `{"object":"list","data":`...)
+	b = append(b, modelList(theirs, own)...)
+	return append(b, '}')
+}
+
+// modelList is a JSON array of own, then of the elements in theirs.
+func modelList(theirs []byte, own []string) []byte {
+	b := []byte{'['}
+	for i, name := range own {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendModel(b, name)
+	}
+	if len(own) > 0 && len(theirs) > 0 {
+		b = append(b, ',')
+	}
+	return append(append(b, theirs...), ']')
+}
+
+// appendModel appends OpenAI's model object. Its date is that of no model in
+// particular.
+func appendModel(b []byte, name string) []byte {
+	b = append(b, `{"id":`...)
+	b = chat.AppendString(b, name)
+	return append(b, `,"object":"model","created":1700000000,"owned_by":"headrace"}`...)
+}
+
+func setJSON(ex *pipeline.Exchange, body []byte) {
+	ex.Response.Header.SetStatusCode(200)
+	ex.Response.Header.SetContentType("application/json")
+	ex.Response.SetBody(body)
+}

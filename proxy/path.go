@@ -1,0 +1,148 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+// A target is the path that a request names, in the one spelling that
+// authentication, routing and the upstream all see.
+type target struct {
+	uri      []byte // path and query; of the client's own memory
+	path     []byte // canonical: /v1 put in front where it was left out
+	op       pipeline.Operation
+	bare     bool // the client left out /v1
+	absolute bool // the client sent a whole URL
+}
+
+var errPath = errors.New("the path may not hold empty or dot segments, backslashes, or encoded slashes, dots and controls")
+
+// canonical reads the request target. A path that a server behind this one
+// could read in another way is refused rather than repaired.
+func canonical(uri []byte) (target, error) {
+	t := target{uri: uri}
+	if len(uri) > 0 && uri[0] != '/' && uri[0] != '*' {
+		t.absolute = true
+		_, rest, _ := bytes.Cut(uri, []byte("://"))
+		if i := bytes.IndexAny(rest, "/?"); i < 0 {
+			t.uri = root
+		} else if rest[i] == '?' {
+			t.uri = append([]byte{'/'}, rest[i:]...)
+		} else {
+			t.uri = rest[i:]
+		}
+	}
+	path := t.uri
+	if i := bytes.IndexByte(path, '?'); i >= 0 {
+		path = path[:i]
+	}
+	t.path = path
+	if !isPlain(path) && !isModelID(path) {
+		return t, refuse(400, "ambiguous_path", "", errPath)
+	}
+	t.recognise()
+	return t, nil
+}
+
+// operation is what the method makes of the path: OpenAI also lets clients
+// list, change and delete at the paths of operations, which is passed through.
+func (t *target) operation(method []byte) pipeline.Operation {
+	switch {
+	case t.op.HasModel() && string(method) != "POST",
+		t.op == pipeline.OpModels && string(method) != "GET" && string(method) != "HEAD":
+		return pipeline.OpOther
+	}
+	return t.op
+}
+
+var root = []byte{'/'}
+
+// isPlain reports whether path has only one reading.
+func isPlain(path []byte) bool {
+	for i := 0; i < len(path); i++ {
+		switch path[i] {
+		case '/':
+			rest := path[i+1:]
+			if j := bytes.IndexByte(rest, '/'); j >= 0 {
+				rest = rest[:j]
+			} else if len(rest) == 0 {
+				return true // a slash at the very end
+			}
+			if len(rest) == 0 || string(rest) == "." || string(rest) == ".." {
+				return false
+			}
+		case '\\':
+			return false
+		case '%':
+			if i+2 >= len(path) {
+				return false
+			}
+			hi, lo := hexDigit(path[i+1]), hexDigit(path[i+2])
+			if hi < 0 || lo < 0 {
+				return false
+			}
+			switch c := byte(hi<<4 | lo); {
+			case c == '/', c == '\\', c == '.', c < ' ', c == 0x7f:
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// isModelID reports whether path is /v1/models/{id} with an id whose slashes
+// are encoded, as some clients do: the id is one name, however it is spelled.
+func isModelID(path []byte) bool {
+	id, ok := modelID(path)
+	return ok && len(id) > 0 && isPlain(bytes.ReplaceAll(bytes.ReplaceAll(id, []byte("%2F"), nil), []byte("%2f"), nil))
+}
+
+// modelID is what follows /v1/models/ or /models/.
+func modelID(path []byte) ([]byte, bool) {
+	path, _ = bytes.CutPrefix(path, []byte("/v1"))
+	return bytes.CutPrefix(path, []byte("/models/"))
+}
+
+// recognise finds the paths that the gateway knows, with and without /v1.
+func (t *target) recognise() {
+	p, versioned := bytes.CutPrefix(t.path, []byte("/v1"))
+	switch string(p) {
+	case "/chat/completions":
+		t.op = pipeline.OpChat
+	case "/completions":
+		t.op = pipeline.OpCompletions
+	case "/embeddings":
+		t.op = pipeline.OpEmbeddings
+	case "/responses":
+		t.op = pipeline.OpResponses
+	case "/rerank":
+		t.op = pipeline.OpRerank
+	case "/models":
+		t.op = pipeline.OpModels
+	default:
+		if !bytes.HasPrefix(p, []byte("/models/")) {
+			return
+		}
+		t.op = pipeline.OpModels
+	}
+	if !versioned {
+		t.bare = true
+		t.path = bare[t.op]
+		if t.path == nil {
+			t.path = append([]byte("/v1"), p...)
+		}
+	}
+}
+
+// bare holds the canonical paths of the operations that are one path each, so
+// that completing them allocates nothing.
+var bare = [...][]byte{
+	pipeline.OpChat:        []byte("/v1/chat/completions"),
+	pipeline.OpCompletions: []byte("/v1/completions"),
+	pipeline.OpEmbeddings:  []byte("/v1/embeddings"),
+	pipeline.OpResponses:   []byte("/v1/responses"),
+	pipeline.OpRerank:      []byte("/v1/rerank"),
+	pipeline.OpModels:      nil,
+}

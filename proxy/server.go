@@ -1,0 +1,332 @@
+// Package proxy is the edge: it accepts HTTP, refuses what is not strictly
+// HTTP, turns each request into an exchange, has the route's chain answer it,
+// and relays the answer as it comes. It is the only package that sees
+// fasthttp's request context.
+//
+// What it does not do: anything a stage can do.
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fasthttp"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/config"
+)
+
+// Options are what a Server needs besides its configuration.
+type Options struct {
+	// Load reads the configuration. It is called once by New, and by each
+	// Reload with the snapshot in use.
+	Load func(ctx context.Context, old *config.Snapshot) (*config.Snapshot, error)
+	// Log gets what happens besides requests.
+	Log *slog.Logger
+	// Access gets the access log.
+	Access io.Writer
+	// Version is told by the health endpoints.
+	Version string
+}
+
+// A Server is a running gateway.
+type Server struct {
+	opts    Options
+	log     *slog.Logger
+	live    config.Live
+	site    atomic.Pointer[site] // of the snapshot in live, or about to be
+	metrics *metrics
+	access  *access
+	memory  *budget
+	watcher *watcher
+	data    *fasthttp.Server
+	admin   *fasthttp.Server
+	dataLn  *listener
+	adminLn net.Listener
+
+	running    atomic.Int64
+	maxRunning atomic.Int64
+	draining   atomic.Bool
+	served     sync.WaitGroup // the two accept loops
+	failed     chan error
+	reload     sync.Mutex
+}
+
+// New loads the configuration and listens. The server answers once Serve is
+// called; Shutdown ends it.
+func New(ctx context.Context, opts Options) (*Server, error) {
+	snap, err := opts.Load(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	set := snap.Server
+	s := &Server{opts: opts, log: opts.Log, metrics: newMetrics(), failed: make(chan error, 2)}
+	s.memory = newBudget(int64(set.Limits.BodyMemory))
+	s.publish(snap)
+	if err := s.listen(set); err != nil {
+		s.live.Swap(nil)
+		return nil, err
+	}
+	s.access = newAccess(opts.Access, set.AccessLog, s.metrics.unlogged.Inc)
+	s.data = s.dataServer(set)
+	s.admin = s.adminServer()
+	return s, nil
+}
+
+// publish makes snap the configuration of requests to come.
+func (s *Server) publish(snap *config.Snapshot) {
+	s.maxRunning.Store(int64(snap.Server.Limits.MaxConcurrent))
+	s.site.Store(newSite(snap, s.metrics))
+	s.live.Swap(snap)
+}
+
+// acquire returns the site in use, held until it is released.
+func (s *Server) acquire() *site {
+	for {
+		st, snap := s.site.Load(), s.live.Acquire()
+		if st.snap == snap {
+			return st
+		}
+		snap.Release() // between the two steps of publish
+	}
+}
+
+func (s *site) release() { s.snap.Release() }
+
+// listen opens both listeners, or none.
+func (s *Server) listen(set config.Server) error {
+	w, err := newWatcher()
+	if err != nil {
+		return fmt.Errorf("watch connections: %w", err)
+	}
+	tlsConfig, err := serverTLS(set.TLS)
+	if err != nil {
+		w.Close()
+		return err
+	}
+	ln, err := net.Listen("tcp", set.Listen)
+	if err != nil {
+		w.Close()
+		return fmt.Errorf("listen on %s: %w", set.Listen, err)
+	}
+	if set.Admin != "" {
+		if s.adminLn, err = net.Listen("tcp", set.Admin); err != nil {
+			_ = ln.Close()
+			w.Close()
+			return fmt.Errorf("listen on %s for admin: %w", set.Admin, err)
+		}
+	}
+	s.watcher = w
+	s.dataLn = &listener{
+		Listener: ln, watcher: w, tls: tlsConfig, turned: s.metrics.turned.Inc,
+		maxHead: int(set.Limits.MaxHeader), max: int64(set.Limits.MaxConnections),
+	}
+	return nil
+}
+
+// serverTLS reads the certificate of the data listener.
+func serverTLS(set *config.TLS) (*tls.Config, error) {
+	if set == nil {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(set.Cert, set.Key)
+	if err != nil {
+		return nil, fmt.Errorf("load the TLS certificate %s: %w", set.Cert, err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}, nil
+}
+
+// dataServer is the server that clients meet.
+func (s *Server) dataServer(set config.Server) *fasthttp.Server {
+	return &fasthttp.Server{
+		Handler:       s.handle,
+		ErrorHandler:  s.refused,
+		ExpectHandler: s.expect,
+		// The whole head must fit, and the wire check has counted it already.
+		ReadBufferSize:  int(set.Limits.MaxHeader) + 1<<10,
+		WriteBufferSize: 4 << 10,
+		ReadTimeout:     set.Timeouts.Header,
+		WriteTimeout:    set.Timeouts.WriteIdle,
+		IdleTimeout:     set.Timeouts.KeepAlive,
+		// The body is read by the stage that wants it. One byte is the least
+		// that fasthttp reads ahead of the handler.
+		StreamRequestBody:            true,
+		MaxRequestBodySize:           1,
+		DisablePreParseMultipartForm: true,
+		Concurrency:                  set.Limits.MaxConnections + 16,
+		MaxConnsPerIP:                set.Limits.MaxConnectionsPerIP,
+		NoDefaultServerHeader:        true,
+		NoDefaultContentType:         true,
+		CloseOnShutdown:              true,
+		LazyRequestTime:              true,
+		SecureErrorLogMessage:        true,
+		Logger:                       quiet{},
+	}
+}
+
+// quiet drops fasthttp's own log: it tells of clients that leave, and may
+// quote what they sent.
+type quiet struct{}
+
+func (quiet) Printf(string, ...any) {}
+
+// Addr is the address that clients connect to.
+func (s *Server) Addr() net.Addr { return s.dataLn.Addr() }
+
+// AdminAddr is the admin address, or nil.
+func (s *Server) AdminAddr() net.Addr {
+	if s.adminLn == nil {
+		return nil
+	}
+	return s.adminLn.Addr()
+}
+
+// Serve answers requests until Shutdown, or until a listener fails.
+func (s *Server) Serve() error {
+	s.serve(s.data, s.dataLn)
+	if s.adminLn != nil {
+		s.serve(s.admin, s.adminLn)
+	}
+	s.served.Wait()
+	select {
+	case err := <-s.failed:
+		return err
+	default:
+		return nil
+	}
+}
+
+func (s *Server) serve(srv *fasthttp.Server, ln net.Listener) {
+	s.served.Go(func() {
+		if err := srv.Serve(ln); err != nil && !errors.Is(err, net.ErrClosed) {
+			s.failed <- fmt.Errorf("serve %s: %w", ln.Addr(), err)
+		}
+	})
+}
+
+// Reload loads the configuration again. A bad one changes nothing. Listeners,
+// their limits and their timeouts stay as they were at the start.
+func (s *Server) Reload(ctx context.Context) error {
+	s.reload.Lock()
+	defer s.reload.Unlock()
+	old := s.live.Acquire()
+	defer old.Release()
+	snap, err := s.opts.Load(ctx, old)
+	if err != nil {
+		s.metrics.reloads.WithLabelValues("failed").Inc()
+		return err
+	}
+	if fixed(old.Server) != fixed(snap.Server) {
+		s.log.Warn("listeners, TLS and their limits change with a restart only")
+	}
+	s.publish(snap)
+	s.metrics.reloads.WithLabelValues("ok").Inc()
+	return nil
+}
+
+// fixed is what a reload cannot change.
+func fixed(set config.Server) config.Server {
+	set.Open, set.OpenAdmin, set.TLS = false, false, nil
+	set.Limits.MaxBody, set.Limits.MaxUpload, set.Limits.MaxConcurrent = 0, 0, 0
+	set.Timeouts.BodyIdle = 0
+	return set
+}
+
+// Shutdown stops accepting, lets running answers end, and gives those that do
+// not end within the drain time, or before ctx ends, an error at their end.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.draining.Store(true)
+	grace := s.site.Load().snap.Server.Timeouts.Drain
+	drain, cancel := context.WithTimeout(ctx, grace)
+	err := s.data.ShutdownWithContext(drain)
+	cancel()
+	if err != nil {
+		s.watcher.each(func(c *conn) { c.cancel(pipeline.ErrShutdown) })
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+		err = s.data.ShutdownWithContext(last)
+		cancel()
+	}
+	if s.adminLn != nil {
+		short, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		_ = s.admin.ShutdownWithContext(short)
+		cancel()
+	}
+	s.access.Close()
+	s.watcher.Close()
+	s.live.Swap(nil)
+	if err != nil {
+		return fmt.Errorf("some answers did not end within %s: %w", grace+lastWords, err)
+	}
+	return nil
+}
+
+// lastWords is how long answers have to tell their clients that the server is
+// shutting down.
+const lastWords = time.Second
+
+// refused answers what never became a request.
+func (s *Server) refused(ctx *fasthttp.RequestCtx, err error) {
+	e := refusal(ctx, err)
+	ctx.Response.Reset()
+	setError(ctx, e)
+	ctx.Response.Header.SetBytesV("X-Request-Id", requestID(nil, nil))
+	s.metrics.requests.WithLabelValues("none", fmt.Sprintf("%dxx", ctx.Response.StatusCode()/100)).Inc()
+}
+
+var (
+	errSlowHead  = errors.New("the request head did not arrive in time")
+	errLargeHead = errors.New("the request head is larger than this server accepts")
+	errNotHTTP   = errors.New("the request is not well-formed HTTP/1.1")
+)
+
+// refusal classifies an error of fasthttp. The text of those is not shown: it
+// may quote the request.
+func refusal(ctx *fasthttp.RequestCtx, err error) *pipeline.Error {
+	if c, ok := ctx.Conn().(*conn); ok && c.bad != nil {
+		return asError(c.bad)
+	}
+	switch {
+	case violated(err) != nil:
+		return asError(err)
+	case isTimeout(err):
+		return refuse(408, "request_timeout", "", errSlowHead)
+	case errors.As(err, new(*fasthttp.ErrSmallBuffer)):
+		return refuse(431, "request_header_too_large", "", errLargeHead)
+	}
+	return refuse(400, "malformed_request", "", errNotHTTP)
+}
+
+// expect judges a request that asks before it sends its body.
+func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
+	limits := &s.site.Load().snap.Server.Limits
+	t, err := canonical(ctx.Request.Header.RequestURI())
+	if err != nil {
+		setError(ctx, asError(err))
+		return ctx.Response.StatusCode()
+	}
+	most := int64(limits.MaxUpload)
+	if t.op.HasModel() {
+		most = int64(limits.MaxBody)
+	}
+	if int64(ctx.Request.Header.ContentLength()) > most {
+		setError(ctx, refuse(413, "request_too_large", "", fmt.Errorf("the request body is larger than %d bytes", most)))
+		return 413
+	}
+	return fasthttp.StatusContinue
+}
+
+// gatherer is all metrics: those of the edge, and those of the components in
+// use.
+func (s *Server) gatherer() (g prometheus.Gatherer, release func()) {
+	st := s.acquire()
+	return prometheus.Gatherers{s.metrics.registry, st.snap}, st.release
+}

@@ -1,0 +1,607 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+)
+
+// A wire follows the bytes that a client sends and lets only well-formed
+// HTTP/1.1 through, so that nothing the server behind it would tolerate is
+// ever seen by it: no two readers can disagree about where a request ends.
+//
+// It checks the request line, the field names and values, the framing, and
+// every byte of chunked framing, as RFC 9112 words them; where the RFC lets a
+// recipient repair what a sender got wrong, it refuses instead.
+//
+// The zero value expects a request line.
+type wire struct {
+	state   wireState
+	left    int64  // bytes of body or chunk still to come
+	line    []byte // the beginning of a line whose end has not been read yet
+	head    int    // bytes of the current head, or of the current trailer
+	maxHead int
+	blank   int // empty lines before the request line
+	framing framing
+}
+
+type wireState uint8
+
+const (
+	wireRequestLine wireState = iota
+	wireFields
+	wireFixed
+	wireChunkSize
+	wireChunkData
+	wireChunkEnd
+	wireTrailer
+)
+
+// framing is what a head says about the body that follows it.
+type framing struct {
+	http10  bool
+	connect bool
+	chunked bool
+	length  int64 // declared; -1 if not
+	seen    uint32
+	fields  int
+}
+
+// A violation is a request that is not HTTP as we accept it.
+type violation struct {
+	status int
+	code   string
+	reason string
+}
+
+func (v *violation) Error() string { return v.reason }
+
+func malformed(reason string) *violation { return &violation{400, "malformed_request", reason} }
+
+// The violations, made once.
+var (
+	errBareLF      = malformed("a line of the request head ends with a bare LF; lines end with CRLF")
+	errBareCR      = malformed("a CR in the request head is not followed by LF")
+	errRequestLine = malformed("the request line is not METHOD SP TARGET SP HTTP-VERSION")
+	errTarget      = malformed("the request target holds a character that must be percent-encoded")
+	errFold        = malformed("a header line begins with white space (obsolete line folding)")
+	errName        = malformed("a header name holds a character that is not allowed, or is not followed at once by a colon")
+	errValue       = malformed("a header value holds a control character")
+	errDuplicate   = malformed("a header that may occur once occurs twice")
+	errLength      = malformed("Content-Length is not one plain decimal number")
+	errFraming     = malformed("both Content-Length and Transfer-Encoding are given")
+	errCoding      = malformed("Transfer-Encoding is not exactly chunked")
+	errHost        = malformed("HTTP/1.1 needs exactly one Host header of the form host or host:port")
+	errChunk       = malformed("the chunked body is malformed")
+	errTrailer     = malformed("the trailer of the chunked body holds a field that may not be there")
+	errBlank       = malformed("the connection carries empty lines instead of a request")
+	errCut         = malformed("the connection ended in the middle of the request")
+	errCodings     = &violation{501, "unsupported_transfer_coding", "of the transfer codings only chunked is supported"}
+	errVersion     = &violation{505, "unsupported_http_version", "only HTTP/1.1 and HTTP/1.0 are supported"}
+	errMethod      = &violation{501, "unsupported_method", "the request method is not supported"}
+	errUpgrade     = &violation{501, "unsupported_upgrade", "this server does not switch protocols"}
+	errFields      = &violation{431, "too_many_headers", "the request has more than 100 headers"}
+	errHead        = &violation{431, "request_header_too_large", "the request head is larger than this server accepts"}
+)
+
+// feed follows p and returns how many of its bytes are well-formed, up to the
+// violation that it returns.
+func (w *wire) feed(p []byte) (int, error) {
+	for i := 0; i < len(p); {
+		var n int
+		var err error
+		switch w.state {
+		case wireFixed, wireChunkData:
+			n = int(min(w.left, int64(len(p)-i)))
+			if w.left -= int64(n); w.left == 0 {
+				w.state = after(w.state)
+			}
+		default:
+			n, err = w.lines(p[i:])
+		}
+		i += n
+		if err != nil {
+			return i, err
+		}
+	}
+	return len(p), nil
+}
+
+// after is the state after the last byte of a body or chunk.
+func after(s wireState) wireState {
+	if s == wireChunkData {
+		return wireChunkEnd
+	}
+	return wireRequestLine
+}
+
+// lines takes one line from p, or its beginning. It returns how many bytes
+// belong to it; none of them when they are in violation.
+func (w *wire) lines(p []byte) (int, error) {
+	end := bytes.IndexByte(p, '\n')
+	n := end + 1
+	if end < 0 {
+		n = len(p)
+	}
+	if w.head += n; w.head > w.maxHead {
+		return 0, errHead
+	}
+	if end < 0 {
+		w.line = append(w.line, p...)
+		return n, nil
+	}
+	line := p[:n]
+	if len(w.line) > 0 {
+		w.line = append(w.line, line...)
+		line, w.line = w.line, w.line[:0]
+	}
+	if len(line) < 2 || line[len(line)-2] != '\r' {
+		if w.state == wireChunkSize || w.state == wireChunkEnd {
+			return 0, errChunk
+		}
+		return 0, errBareLF
+	}
+	if err := w.take(line[:len(line)-2]); err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// take judges one whole line, without its CRLF.
+func (w *wire) take(line []byte) error {
+	switch w.state {
+	case wireRequestLine:
+		if len(line) == 0 {
+			if w.blank++; w.blank > 2 {
+				return errBlank
+			}
+			w.head = 0
+			return nil
+		}
+		w.blank = 0
+		w.state, w.framing = wireFields, framing{length: -1}
+		return w.framing.requestLine(line)
+	case wireFields:
+		if len(line) == 0 {
+			return w.body()
+		}
+		return w.framing.field(line)
+	case wireChunkSize:
+		return w.chunk(line)
+	case wireChunkEnd:
+		if len(line) != 0 {
+			return errChunk
+		}
+		w.state, w.head = wireChunkSize, 0
+		return nil
+	default: // wireTrailer
+		if len(line) == 0 {
+			w.state, w.head = wireRequestLine, 0
+			return nil
+		}
+		return trailer(line)
+	}
+}
+
+// body turns to what follows the head.
+func (w *wire) body() error {
+	f := &w.framing
+	if err := f.check(); err != nil {
+		return err
+	}
+	w.head = 0
+	switch {
+	case f.chunked:
+		w.state = wireChunkSize
+	case f.length > 0:
+		w.state, w.left = wireFixed, f.length
+	default:
+		w.state = wireRequestLine
+	}
+	return nil
+}
+
+// whole reports whether the bytes so far end where a request may end.
+func (w *wire) whole() bool {
+	return w.state == wireRequestLine && len(w.line) == 0
+}
+
+// requestLine judges METHOD SP TARGET SP VERSION.
+func (f *framing) requestLine(line []byte) error {
+	method, rest, ok := bytes.Cut(line, space)
+	if !ok || len(method) == 0 {
+		return errRequestLine
+	}
+	target, version, ok := bytes.Cut(rest, space)
+	if !ok || len(target) == 0 {
+		return errRequestLine
+	}
+	for _, c := range method {
+		if !isToken[c] {
+			return errRequestLine
+		}
+		if c >= 'a' && c <= 'z' {
+			return errMethod
+		}
+	}
+	for _, c := range target {
+		if c <= ' ' || c >= 0x7f || c == '"' || c == '<' || c == '>' || c == '\\' || c == '^' || c == '`' || c == '{' || c == '|' || c == '}' {
+			return errTarget
+		}
+	}
+	if bytes.IndexByte(target, '#') >= 0 {
+		return errTarget
+	}
+	switch {
+	case string(version) == "HTTP/1.1":
+	case string(version) == "HTTP/1.0":
+		f.http10 = true
+	case len(version) == 8 && string(version[:5]) == "HTTP/" && isDigit(version[5]) && version[6] == '.' && isDigit(version[7]):
+		return errVersion
+	default:
+		return errRequestLine
+	}
+	switch string(method) {
+	case "CONNECT", "TRACE":
+		return errMethod
+	case "OPTIONS":
+		if string(target) == "*" {
+			return nil
+		}
+	}
+	if target[0] != '/' && !isAbsolute(target) {
+		return errRequestLine
+	}
+	return nil
+}
+
+// isAbsolute reports whether target is an http or https URL with a host.
+func isAbsolute(target []byte) bool {
+	for _, scheme := range [...]string{"http://", "https://"} {
+		if n := len(scheme); len(target) > n && equalFold(target[:n], scheme) && target[n] != '/' {
+			return true
+		}
+	}
+	return false
+}
+
+// The fields that may occur once. Some repeat legally elsewhere; here a second
+// one could make this program and an upstream see different requests.
+var singletons = [...]string{
+	"host", "content-length", "transfer-encoding", "authorization", "content-type", "x-api-key", "api-key",
+	"content-encoding", "expect", "idempotency-key", "x-request-id", "upgrade",
+}
+
+// maxFields bounds what has to be looked through for each field wanted.
+const maxFields = 100
+
+const (
+	seenHost = 1 << iota
+	seenLength
+	seenCoding
+)
+
+// field judges one header line.
+func (f *framing) field(line []byte) error {
+	if line[0] == ' ' || line[0] == '\t' {
+		return errFold
+	}
+	if f.fields++; f.fields > maxFields {
+		return errFields
+	}
+	name, value, err := splitField(line)
+	if err != nil {
+		return err
+	}
+	if n := len(name); n < 4 || n > 17 {
+		return nil
+	}
+	for i, s := range singletons {
+		if len(s) != len(name) || !equalFold(name, s) {
+			continue
+		}
+		if f.seen&(1<<i) != 0 {
+			return errDuplicate
+		}
+		f.seen |= 1 << i
+		return f.judge(i, value)
+	}
+	return nil
+}
+
+// judge checks the value of a field that decides about the framing or the
+// fate of the connection.
+func (f *framing) judge(which int, value []byte) error {
+	switch singletons[which] {
+	case "host":
+		if !isHost(value) {
+			return errHost
+		}
+	case "content-length":
+		n, ok := decimal(value)
+		if !ok {
+			return errLength
+		}
+		f.length = n
+	case "transfer-encoding":
+		switch {
+		case f.http10:
+			return errCoding
+		case equalFold(value, "chunked"):
+			f.chunked = true
+		case endsInChunked(value):
+			return errCodings
+		default:
+			return errCoding
+		}
+	case "upgrade":
+		// A client that offers h2c is content with an answer in HTTP/1.1, and
+		// some offer it on every first request. Any other protocol is asked
+		// for in earnest.
+		if !equalFold(value, "h2c") {
+			return errUpgrade
+		}
+	}
+	return nil
+}
+
+// check judges the head as a whole.
+func (f *framing) check() error {
+	if f.seen&seenLength != 0 && f.seen&seenCoding != 0 {
+		return errFraming
+	}
+	if f.seen&seenHost == 0 && !f.http10 {
+		return errHost
+	}
+	return nil
+}
+
+// splitField takes a header line apart. The value is without the white space
+// around it.
+func splitField(line []byte) (name, value []byte, err error) {
+	i := 0
+	for i < len(line) && isToken[line[i]] {
+		i++
+	}
+	if i == 0 || i == len(line) || line[i] != ':' {
+		return nil, nil, errName
+	}
+	for _, c := range line[i+1:] {
+		if c < ' ' && c != '\t' || c == 0x7f {
+			if c == '\r' {
+				return nil, nil, errBareCR
+			}
+			return nil, nil, errValue
+		}
+	}
+	return line[:i], bytes.Trim(line[i+1:], " \t"), nil
+}
+
+// chunk judges a chunk-size line: hexadecimal digits, then extensions.
+func (w *wire) chunk(line []byte) error {
+	i, size := 0, int64(0)
+	for i < len(line) {
+		d := hexDigit(line[i])
+		if d < 0 {
+			break
+		}
+		if size > maxChunk>>4 {
+			return errChunk
+		}
+		size = size<<4 | int64(d)
+		i++
+	}
+	if i == 0 || !extensions(line[i:]) {
+		return errChunk
+	}
+	w.head = 0
+	if size == 0 {
+		w.state = wireTrailer
+		return nil
+	}
+	w.state, w.left = wireChunkData, size
+	return nil
+}
+
+// maxChunk is far above any body this server accepts, and far below overflow.
+const maxChunk = int64(1) << 50
+
+// extensions reports whether b is *( ";" token [ "=" ( token / quoted ) ] ),
+// with white space where the RFC has recipients put up with it, but none next
+// to the size.
+func extensions(b []byte) bool {
+	for len(b) > 0 {
+		if b[0] != ';' {
+			return false
+		}
+		b = bytes.TrimLeft(b[1:], " \t")
+		n := tokenLen(b)
+		if n == 0 {
+			return false
+		}
+		b = b[n:]
+		if rest := bytes.TrimLeft(b, " \t"); len(rest) > 0 {
+			b = rest
+		}
+		if len(b) == 0 || b[0] != '=' {
+			continue
+		}
+		b = bytes.TrimLeft(b[1:], " \t")
+		n = tokenLen(b)
+		if n == 0 {
+			n = quotedLen(b)
+		}
+		if n == 0 {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
+}
+
+func tokenLen(b []byte) int {
+	n := 0
+	for n < len(b) && isToken[b[n]] {
+		n++
+	}
+	return n
+}
+
+// quotedLen is the length of the quoted string that b starts with, or 0.
+func quotedLen(b []byte) int {
+	if len(b) < 2 || b[0] != '"' {
+		return 0
+	}
+	for i := 1; i < len(b); i++ {
+		switch c := b[i]; {
+		case c == '"':
+			return i + 1
+		case c == '\\':
+			if i++; i == len(b) || b[i] < ' ' && b[i] != '\t' || b[i] == 0x7f {
+				return 0
+			}
+		case c < ' ' && c != '\t' || c == 0x7f:
+			return 0
+		}
+	}
+	return 0
+}
+
+// trailer judges a trailer field. One that decides about framing, routing or
+// access would come too late to be judged.
+func trailer(line []byte) error {
+	if line[0] == ' ' || line[0] == '\t' {
+		return errFold
+	}
+	name, _, err := splitField(line)
+	if err != nil {
+		return err
+	}
+	for _, s := range [...]string{
+		"transfer-encoding", "content-length", "host", "connection", "te", "trailer", "upgrade", "expect",
+		"authorization", "x-api-key", "api-key", "cookie",
+	} {
+		if equalFold(name, s) {
+			return errTrailer
+		}
+	}
+	return nil
+}
+
+// isHost reports whether b is a host, or host:port, as in a URL.
+func isHost(b []byte) bool {
+	host := b
+	if len(b) > 0 && b[0] == '[' {
+		end := bytes.IndexByte(b, ']')
+		if end < 3 {
+			return false
+		}
+		for _, c := range b[1:end] {
+			if hexDigit(c) < 0 && c != ':' && c != '.' {
+				return false
+			}
+		}
+		host = b[end+1:]
+		return len(host) == 0 || host[0] == ':' && isPort(host[1:])
+	}
+	if i := bytes.IndexByte(b, ':'); i >= 0 {
+		if !isPort(b[i+1:]) {
+			return false
+		}
+		host = b[:i]
+	}
+	for _, c := range host {
+		if !isHostByte(c) {
+			return false
+		}
+	}
+	return len(host) > 0
+}
+
+// isHostByte reports unreserved, sub-delims and the percent sign.
+func isHostByte(c byte) bool {
+	return isDigit(c) || c|0x20 >= 'a' && c|0x20 <= 'z' || bytes.IndexByte([]byte("-._~!$&'()*+,;=%"), c) >= 0
+}
+
+func isPort(b []byte) bool {
+	if len(b) > 5 {
+		return false
+	}
+	for _, c := range b {
+		if !isDigit(c) {
+			return false
+		}
+	}
+	return true
+}
+
+// endsInChunked reports whether the last of several codings is chunked.
+func endsInChunked(value []byte) bool {
+	i := bytes.LastIndexByte(value, ',')
+	return i > 0 && equalFold(bytes.Trim(value[i+1:], " \t"), "chunked") &&
+		bytes.Count(bytes.ToLower(value), []byte("chunked")) == 1
+}
+
+// decimal parses a number that fits what a body may ever have.
+func decimal(b []byte) (int64, bool) {
+	if len(b) == 0 || len(b) > 18 {
+		return 0, false
+	}
+	n := int64(0)
+	for _, c := range b {
+		if !isDigit(c) {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n, true
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+func hexDigit(c byte) int {
+	switch {
+	case isDigit(c):
+		return int(c - '0')
+	case c|0x20 >= 'a' && c|0x20 <= 'f':
+		return int(c|0x20-'a') + 10
+	}
+	return -1
+}
+
+// equalFold reports whether b is s, which is in lower case, in any case.
+func equalFold(b []byte, s string) bool {
+	if len(b) != len(s) {
+		return false
+	}
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		if c != s[i] {
+			return false
+		}
+	}
+	return true
+}
+
+var space = []byte{' '}
+
+// isToken holds the characters of RFC 9110's token.
+var isToken = func() (t [256]bool) {
+	for c := '0'; c <= '9'; c++ {
+		t[c] = true
+	}
+	for c := 'a'; c <= 'z'; c++ {
+		t[c], t[c-0x20] = true, true
+	}
+	for _, c := range "!#$%&'*+-.^_`|~" {
+		t[c] = true
+	}
+	return t
+}()
+
+// violated returns the violation in err's chain, or nil.
+func violated(err error) *violation {
+	v, _ := errors.AsType[*violation](err)
+	return v
+}
