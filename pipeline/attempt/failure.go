@@ -1,0 +1,63 @@
+package attempt
+
+import (
+	"errors"
+	"time"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+// Unasked reports whether err says that no upstream was called at all: a
+// breaker or a limit on our side refused.
+func Unasked(err error) bool {
+	e, ok := errors.AsType[*pipeline.Error](err)
+	return ok && (e.Code == "circuit_open" || e.Code == "overloaded")
+}
+
+// Unsent reports whether err proves that no upstream has seen the request, so
+// that even one which must not run twice may go elsewhere.
+func Unsent(err error) bool {
+	if Unasked(err) {
+		return true
+	}
+	e, ok := errors.AsType[*pipeline.Error](err)
+	return ok && (e.Code == "upstream_unreachable" || e.Code == "upstream_tls")
+}
+
+// outranks reports whether the client is better served with t's failure than
+// with that of old, which came first: one that says when to come back says more
+// than one that does not. Among breakers the one that closes first is right.
+func (t *try) outranks(old *try) bool {
+	a, b := t.rank(), old.rank()
+	if a != b {
+		return a > b
+	}
+	return Unasked(t.err) && Unasked(old.err) && retryAfter(t.err) < retryAfter(old.err)
+}
+
+func (t *try) rank() int {
+	if t.err == nil {
+		switch h := &t.ex.Response.Header; {
+		case h.StatusCode() == 429:
+			return 2
+		case len(h.Peek("Retry-After")) > 0:
+			return 1
+		}
+		return 0
+	}
+	e, ok := errors.AsType[*pipeline.Error](t.err)
+	switch {
+	case ok && e.Status == 429:
+		return 2
+	case retryAfter(t.err) > 0:
+		return 1
+	}
+	return 0
+}
+
+func retryAfter(err error) time.Duration {
+	if e, ok := errors.AsType[*pipeline.Error](err); ok {
+		return e.RetryAfter
+	}
+	return 0
+}
