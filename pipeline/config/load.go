@@ -48,7 +48,7 @@ func Check(src Source, reg Registry) error {
 func newLoader(src Source, reg Registry, log *slog.Logger) *loader {
 	l := &loader{
 		file: src.File, reg: reg, log: log, getenv: src.Getenv,
-		declared: map[string]*unit{}, disabled: map[string]bool{},
+		declared: map[string]*declaration{},
 		chains: map[string]*node{}, compiled: map[string]*compiled{},
 	}
 	if l.log == nil {

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"log/slog"
-	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -28,9 +27,9 @@ type loader struct {
 
 	server     Server
 	serverNode *node
-	declared   map[string]*unit // providers and stores; nil for one with a problem
-	inOrder    []*unit          // those without, as declared
-	disabled   map[string]bool  // those switched off
+	declared   map[string]*declaration // providers and stores
+	inOrder    []*unit                 // those of them that can be built, as declared
+	links      []*link
 	targets    []*target
 	models     []*model
 	chains     map[string]*node
@@ -38,6 +37,14 @@ type loader struct {
 	compiled   map[string]*compiled
 	before     *compiled
 	routes     []*route
+}
+
+// A declaration is a name under providers or stores.
+type declaration struct {
+	section string
+	iface   reflect.Type // what it implements; nil if there is no such component
+	unit    *unit        // nil if it is switched off or has a problem
+	off     bool
 }
 
 // A model of the file, with its chain still to be built.
@@ -126,30 +133,29 @@ func (l *loader) declare(root *node, section string) {
 	kind := strings.TrimSuffix(section, "s")
 	l.entries(root.get(section), section, func(key, val *node) {
 		s := scope{path: join(section, key.text), name: join(section, key.text)}
-		if l.taken(key.text) {
-			l.structure(key, s.path, "", "the name %q is taken by a provider; names are shared by providers and stores", key.text)
+		if l.declared[key.text] != nil {
+			l.structure(key, s.path, "", "the name %q is taken by a provider; providers and stores share their names", key.text)
 			return
 		}
+		d := &declaration{section: section}
+		l.declared[key.text] = d
 		e, ok := l.entry(val, s, kind, l.reg.names(section))
-		l.declared[key.text] = nil
 		if !ok {
 			return
 		}
 		if e.off {
-			l.disabled[key.text] = true
+			d.off = true
 			defer l.switchOff()()
+		}
+		if c, ok := l.reg.find(section, e.key.text); ok {
+			d.iface = c.iface
 		}
 		if u := l.component(section, e, s); u != nil && !e.off {
 			u.name = key.text
-			l.declared[key.text] = u
+			d.unit = u
 			l.inOrder = append(l.inOrder, u)
 		}
 	})
-}
-
-func (l *loader) taken(name string) bool {
-	_, ok := l.declared[name]
-	return ok
 }
 
 // readChains notes the named chains, which are decoded where they are used.
@@ -169,15 +175,16 @@ func (l *loader) reference(n *node, r reference, s scope, u *unit) {
 	case name == "":
 		l.problem(n, s.path, "", "names no %s; declared: %s", kindOf(r.wants()), listed(l.candidates(r.wants())))
 	default:
-		u.refs = append(u.refs, &link{at: n, path: s.path, name: name, wants: r.wants(), set: r.name(name)})
+		k := &link{at: n, path: s.path, name: name, wants: r.wants(), set: r.name(name)}
+		u.refs, l.links = append(u.refs, k), append(l.links, k)
 	}
 }
 
 // candidates returns the declared names of what implements t, sorted.
 func (l *loader) candidates(t reflect.Type) []string {
 	var out []string
-	for name, u := range l.declared {
-		if u != nil && u.comp.iface.AssignableTo(t) {
+	for name, d := range l.declared {
+		if !d.off && d.implements(t) {
 			out = append(out, name)
 		}
 	}
@@ -185,57 +192,40 @@ func (l *loader) candidates(t reflect.Type) []string {
 	return out
 }
 
+// implements reports whether d can stand for t. What d is may be misspelt: then
+// its section decides.
+func (d *declaration) implements(t reflect.Type) bool {
+	if d.iface == nil {
+		return (d.section == inProviders) == t.Implements(providerType)
+	}
+	return d.iface.AssignableTo(t)
+}
+
 // resolve looks up every reference.
 func (l *loader) resolve() {
-	seen := map[*unit]bool{}
-	var visit func(u *unit)
-	visit = func(u *unit) {
-		if seen[u] {
-			return
-		}
-		seen[u] = true
-		for _, r := range u.refs {
-			r.unit = l.look(r)
-		}
-		for _, d := range u.stages() {
-			visit(d)
-		}
-	}
-	for _, u := range l.inOrder {
-		visit(u)
-	}
-	for _, c := range l.roots() {
-		for _, u := range c.units {
-			visit(u)
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(l.compiled)) {
-		for _, u := range l.compiled[name].units {
-			visit(u)
-		}
+	for _, r := range l.links {
+		r.unit = l.look(r)
 	}
 	l.cycles()
 }
 
 // look finds what a reference names, or reports why it cannot.
 func (l *loader) look(r *link) *unit {
-	u, known := l.declared[r.name]
-	want := kindOf(r.wants)
+	d, want := l.declared[r.name], kindOf(r.wants)
 	switch {
-	case l.disabled[r.name]:
-		l.problem(r.at, r.path, "", "%s %q is switched off by its when or unless; declared: %s", want, r.name, listed(l.candidates(r.wants)))
-	case known && u == nil: // it has problems of its own
-	case !known:
+	case d == nil:
 		all := l.candidates(r.wants)
 		if _, plugin := l.reg.find(inChains, r.name); plugin {
 			l.problem(r.at, r.path, "", "%q is a plugin, not a %s; declared: %s", r.name, want, listed(all))
 			return nil
 		}
 		l.problem(r.at, r.path, nearest(r.name, all), "no %s named %q; declared: %s", want, r.name, listed(all))
-	case !u.comp.iface.AssignableTo(r.wants):
-		l.problem(r.at, r.path, "", "%q is a %s, not a %s; declared: %s", r.name, u.comp.Kind(), want, listed(l.candidates(r.wants)))
+	case d.off:
+		l.problem(r.at, r.path, "", "%s %q is switched off by its when or unless; declared: %s", want, r.name, listed(l.candidates(r.wants)))
+	case !d.implements(r.wants):
+		l.problem(r.at, r.path, "", "%q is a %s, not a %s; declared: %s", r.name, kindOf(d.iface), want, listed(l.candidates(r.wants)))
 	default:
-		return u
+		return d.unit // nil if it has problems of its own
 	}
 	return nil
 }

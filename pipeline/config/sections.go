@@ -172,12 +172,15 @@ func (l *loader) target(m *model, n *node, s scope) *target {
 		return nil
 	}
 	r := u.refs[0]
-	if l.disabled[r.name] {
+	d := l.declared[r.name]
+	if d != nil && d.off {
+		l.links = l.links[:len(l.links)-1] // left out, and no problem
 		return nil
 	}
-	if t.provider = l.look(r); t.provider == nil {
-		return nil
+	if d == nil || d.unit == nil {
+		return nil // a problem, reported elsewhere
 	}
+	t.provider = d.unit
 	t.name = r.name
 	if t.Model != "" {
 		t.name += "/" + t.Model
