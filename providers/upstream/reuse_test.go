@@ -1,0 +1,222 @@
+package upstream
+
+import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// overTLS has the same script speak TLS, if config is not nil.
+func overTLS(config *tls.Config, script func(net.Conn)) func(net.Conn) {
+	if config == nil {
+		return script
+	}
+	return func(c net.Conn) {
+		s := tls.Server(c, config)
+		if s.Handshake() == nil {
+			script(s)
+		}
+	}
+}
+
+// plainAndTLS runs f over plain TCP and over TLS.
+func plainAndTLS(t *testing.T, f func(t *testing.T, server, client *tls.Config)) {
+	t.Run("plain", func(t *testing.T) { f(t, nil, nil) })
+	t.Run("tls", func(t *testing.T) {
+		server, client := certificate(t, "127.0.0.1", time.Now().Add(time.Hour))
+		f(t, server, client)
+	})
+}
+
+// What an upstream sends unasked is never the answer to the next request,
+// whenever it comes and however the transport came by it.
+func TestUnsolicited(t *testing.T) {
+	f := func(t *testing.T, server, client *tls.Config, answer, extra string, pause time.Duration) {
+		t.Helper()
+		address := serve(t, overTLS(server, func(c net.Conn) {
+			r := bufio.NewReader(c)
+			for {
+				req, err := http.ReadRequest(r)
+				if err != nil {
+					return
+				}
+				_, _ = io.Copy(io.Discard, req.Body)
+				_, _ = fmt.Fprintf(c, answer, req.Header.Get("X-Id"))
+				time.Sleep(pause)
+				if _, err = io.WriteString(c, extra); err != nil {
+					return
+				}
+			}
+		}))
+		c := newClient(t, Options{Address: address, TLS: client})
+		for i := range 20 {
+			ex := newExchange(t, "POST", "{}")
+			ex.Request.Header.Set("X-Id", fmt.Sprintf("%02d", i))
+			body, err := fetch(c, ex)
+			if err != nil || string(ex.Response.Header.Peek("X-Id")) != fmt.Sprintf("%02d", i) {
+				t.Fatalf("%q, then %q after %v: call %d got %q, %v of %s", answer, extra, pause, i, body, err, ex.Response.Header.Peek("X-Id"))
+			}
+			// Let what was sent unasked arrive: a request that is on its way
+			// already cannot be told from the one that is answered.
+			time.Sleep(pause + 2*time.Millisecond)
+		}
+	}
+	const whole = "HTTP/1.1 200 OK\r\nX-Id: %s\r\nContent-Length: 5\r\n\r\nhello"
+	const none = "HTTP/1.1 204 No\r\nX-Id: %s\r\n\r\n"
+	const more = "HTTP/1.1 200 OK\r\nX-Id: bad\r\nContent-Length: 3\r\n\r\nbad"
+	plainAndTLS(t, func(t *testing.T, server, client *tls.Config) {
+		f(t, server, client, whole+more, "", 0)
+		f(t, server, client, none+"body", "", 0)
+		f(t, server, client, whole, more, 0)
+		f(t, server, client, whole, more, 3*time.Millisecond)
+		f(t, server, client, none, more, 3*time.Millisecond)
+		f(t, server, client, whole, "\r\n", 0)
+	})
+}
+
+// An upstream that closes idle connections costs no request, whatever its method.
+func TestSilentClose(t *testing.T) {
+	plainAndTLS(t, func(t *testing.T, server, client *tls.Config) {
+		var conns atomic.Int32
+		closed := make(chan struct{})
+		address := serve(t, func(c net.Conn) {
+			conns.Add(1)
+			overTLS(server, func(c net.Conn) {
+				_ = readRequest(bufio.NewReader(c))
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+			})(c)
+			_ = c.Close()
+			closed <- struct{}{}
+		})
+		c := newClient(t, Options{Address: address, TLS: client})
+		for i := range 100 {
+			if body, err := fetch(c, newExchange(t, "POST", "{}")); body != "ok" || err != nil {
+				t.Fatalf("call %d: got %q, %v", i, body, err)
+			}
+			<-closed
+		}
+		if n := conns.Load(); n != 100 {
+			t.Errorf("%d connections for 100 calls", n)
+		}
+	})
+}
+
+// Connections are reused, over TLS too: session tickets are not taken for
+// something unasked.
+func TestReuse(t *testing.T) {
+	plainAndTLS(t, func(t *testing.T, server, client *tls.Config) {
+		var conns atomic.Int32
+		address := serve(t, func(c net.Conn) {
+			conns.Add(1)
+			overTLS(server, always("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"))(c)
+		})
+		c := newClient(t, Options{Address: address, TLS: client})
+		for range 50 {
+			if body, err := fetch(c, newExchange(t, "POST", "{}")); body != "hello" || err != nil {
+				t.Fatalf("got %q, %v", body, err)
+			}
+		}
+		if n := conns.Load(); n != 1 {
+			t.Errorf("%d connections for 50 calls in a row", n)
+		}
+	})
+}
+
+// A request is sent again only if it may be: the connection was reused and the
+// method is safe. The upstream closes it after it has read the request.
+func TestReplay(t *testing.T) {
+	f := func(method string, wantCode string, wantSeen int32) {
+		t.Helper()
+		var seen, conns atomic.Int32
+		address := serve(t, func(c net.Conn) {
+			r := bufio.NewReader(c)
+			first := conns.Add(1) == 1
+			for i := 0; readRequest(r) == nil; i++ {
+				seen.Add(1)
+				if i == 1 && first {
+					return
+				}
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			}
+		})
+		c := newClient(t, Options{Address: address})
+		if _, err := fetch(c, newExchange(t, method, "")); err != nil {
+			t.Fatal(err)
+		}
+		_, err := fetch(c, newExchange(t, method, ""))
+		if code(err) != wantCode || seen.Load() != wantSeen {
+			t.Errorf("%s: %v, upstream saw %d requests, want %d", method, err, seen.Load(), wantSeen)
+		}
+	}
+	f("GET", "", 3)
+	f("POST", "upstream_cut", 2)
+	f("PUT", "upstream_cut", 2)
+}
+
+// A new connection that dies is an error for every method.
+func TestNoReplayOnNew(t *testing.T) {
+	var seen atomic.Int32
+	address := serve(t, func(c net.Conn) {
+		_ = readRequest(bufio.NewReader(c))
+		seen.Add(1)
+	})
+	c := newClient(t, Options{Address: address})
+	if _, err := fetch(c, newExchange(t, "GET", "")); code(err) != "upstream_cut" || seen.Load() != 1 {
+		t.Errorf("%v after %d requests", err, seen.Load())
+	}
+}
+
+func TestIdleTimeoutAndClose(t *testing.T) {
+	c := newClient(t, Options{Address: serve(t, always("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")), IdleTimeout: 50 * time.Millisecond})
+	call := func(open int) {
+		t.Helper()
+		if _, err := fetch(c, newExchange(t, "GET", "")); err != nil {
+			t.Fatal(err)
+		}
+		if n, idle := c.Counts(); n != open || idle != open {
+			t.Errorf("%d open, %d idle, want %d", n, idle, open)
+		}
+	}
+	none := func() bool { open, idle := c.Counts(); return open == 0 && idle == 0 }
+	call(1)
+	settle(t, "the idle connection to be closed", none)
+	call(1)
+	settle(t, "the second idle connection to be closed", none)
+
+	running := newExchange(t, "GET", "")
+	if err := c.RoundTrip(running.Context(), &running.Request, &running.Response); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	if _, err := running.Response.Body.Next(); err != io.EOF {
+		t.Errorf("running call after Close: %v", err)
+	}
+	running.Response.CloseBody()
+	if !none() {
+		t.Error("a connection outlived Close")
+	}
+	call(0) // still possible, and leaves nothing
+}
+
+func TestMaxIdle(t *testing.T) {
+	c := newClient(t, Options{Address: serve(t, always("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")), MaxIdle: 1})
+	for range 3 {
+		ex := newExchange(t, "GET", "")
+		if err := c.RoundTrip(ex.Context(), &ex.Request, &ex.Response); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			for _, err := ex.Response.Body.Next(); err == nil; _, err = ex.Response.Body.Next() {
+			}
+			if open, idle := c.Counts(); idle != 1 || open > 3 {
+				t.Errorf("%d open, %d idle", open, idle)
+			}
+		}()
+	}
+}
