@@ -69,6 +69,9 @@ func (c *client) do() error {
 		c.hangUp()
 		return err
 	}
+	if h.status != 200 {
+		return c.refused(h)
+	}
 	n, err := c.discard(h)
 	if err != nil || h.closes {
 		c.hangUp()
@@ -76,12 +79,20 @@ func (c *client) do() error {
 	switch {
 	case err != nil:
 		return err
-	case h.status != 200:
-		return fmt.Errorf("status %d", h.status)
 	case n == 0:
 		return errors.New("status 200 with an empty body")
 	}
 	return nil
+}
+
+// refused returns an answer other than 200 as an error.
+func (c *client) refused(h head) error {
+	b, err := io.ReadAll(io.LimitReader(c.body(h), 200))
+	c.hangUp() // the rest does not matter
+	if err != nil {
+		return fmt.Errorf("status %d: %w", h.status, err)
+	}
+	return fmt.Errorf("status %d: %s", h.status, b)
 }
 
 // begin sends the request and reads the head of the answer. A connection that

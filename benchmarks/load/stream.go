@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"strconv"
 	"sync/atomic"
@@ -50,7 +49,7 @@ func (c *client) firstEvent() error {
 		return err
 	}
 	if h.status != 200 {
-		return fmt.Errorf("status %d", h.status)
+		return c.refused(h)
 	}
 	_, err = bufio.NewReaderSize(c.body(h), 512).ReadSlice('@')
 	return err
@@ -63,7 +62,7 @@ func (c *client) stream(t *tally, begun time.Time) error {
 		return err
 	}
 	if h.status != 200 {
-		return fmt.Errorf("status %d", h.status)
+		return c.refused(h)
 	}
 	var done, seen bool
 	lines := bufio.NewScanner(deadline{c.body(h), c})

@@ -22,6 +22,8 @@ type Process struct {
 	Target
 	Addr string // host:port
 	Base string // path before /v1
+	// Admin is a second free address, $ADMIN in the command.
+	Admin string
 
 	cmd    *exec.Cmd // nil if the server ran already
 	exited chan struct{}
@@ -35,14 +37,22 @@ func Start(t Target, env Env, dir string, patience time.Duration) (*Process, err
 	if err != nil {
 		return nil, err
 	}
-	vars := Env{"NAME": t.Name}
+	admin, err := FreeAddr()
+	if err != nil {
+		return nil, err
+	}
+	vars := Env{"ADMIN": admin}
 	for k, v := range env {
 		vars[k] = v
 	}
 	_, vars["PORT"], _ = net.SplitHostPort(free)
-	p := &Process{Target: t, exited: make(chan struct{}), log: filepath.Join(dir, t.Name+".log")}
+	p := &Process{Target: t, Admin: admin, exited: make(chan struct{}), log: filepath.Join(dir, t.Name+".log")}
 	if p.Addr, p.Base, err = address(vars.expand(t.URL)); err != nil {
 		return nil, fmt.Errorf("target %s: %w", t.Name, err)
+	}
+	p.Header = nil
+	for _, h := range t.Header {
+		p.Header = append(p.Header, vars.expand(h))
 	}
 	if t.Command != "" {
 		if err := p.start(vars); err != nil {

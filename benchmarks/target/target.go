@@ -16,8 +16,8 @@ import (
 //
 //	name | url | request headers, ";;" between them | start command
 //
-// $PORT in url and command stands for a free port, and every other variable
-// for what the environment says. The command is run by sh and must stay in the
+// $PORT stands for a free port, $ADMIN for another free address, and every
+// other variable for what the environment says, in all but the name. The command is run by sh and must stay in the
 // foreground. Without one the server runs already.
 type Target struct {
 	Name    string

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"net"
+
+	"github.com/headrace/headrace/benchmarks/mock"
+	"github.com/headrace/headrace/benchmarks/reference"
+)
+
+// serve runs the mock upstream or a reference in the foreground.
+func serve(args []string) error {
+	servers := map[string]func(net.Listener, string) error{
+		"raw": reference.Raw, "nethttp": reference.NetHTTP, "hello": reference.Hello,
+	}
+	if len(args) == 0 || args[0] != "mock" && servers[args[0]] == nil {
+		return fmt.Errorf("serve what? mock, raw, nethttp or hello")
+	}
+	fs := flag.NewFlagSet("serve "+args[0], flag.ExitOnError)
+	addr := fs.String("listen", "127.0.0.1:9100", "address to listen on")
+	settings := mock.Defaults
+	var upstream, second string
+	if args[0] == "mock" {
+		settings.Flags(fs)
+		fs.StringVar(&second, "second", "", "another address to listen on")
+	} else {
+		fs.StringVar(&upstream, "upstream", "127.0.0.1:9100", "where requests go")
+	}
+	if err := fs.Parse(args[1:]); err != nil {
+		return err
+	}
+	l, err := listen(*addr)
+	if err != nil {
+		return err
+	}
+	if args[0] != "mock" {
+		return servers[args[0]](l, upstream)
+	}
+	listeners := []net.Listener{l}
+	if second != "" {
+		if l, err = listen(second); err != nil {
+			return err
+		}
+		listeners = append(listeners, l)
+	}
+	return mock.New(settings).Serve(listeners...)
+}
+
+// listen listens on loopback only: these servers trust everybody.
+func listen(addr string) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return nil, fmt.Errorf("listen on %q: not a loopback address", addr)
+	}
+	return net.Listen("tcp", addr)
+}
