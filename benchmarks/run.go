@@ -24,6 +24,7 @@ type runner struct {
 	env      target.Env
 	builtin  []target.Target
 	peers    []target.Target
+	files    int      // how many a process may have open
 	only     []string // restricts targets, if not empty
 	effort   float64  // multiplies the rounds
 	quiet    float64  // share of the machine that others may take when a slice begins
