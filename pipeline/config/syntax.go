@@ -33,7 +33,7 @@ func unprintable(data []byte) (line, col int, what string) {
 }
 
 // syntax reports an error of the YAML parser, which tells a line at most.
-func (p *parser) syntax(data []byte, err error) {
+func (p *reader) syntax(data []byte, err error) {
 	msg := strings.TrimPrefix(err.Error(), "yaml: ")
 	line := 1
 	if rest, ok := strings.CutPrefix(msg, "line "); ok {

@@ -66,22 +66,22 @@ func (n *node) without(keys ...string) *node {
 	return &m
 }
 
-// A parser makes nodes.
-type parser struct {
+// A reader makes nodes.
+type reader struct {
 	file     string
 	problems Problems
 	left     int                 // nodes that may still be made
 	open     map[*yaml.Node]bool // aliased nodes being written out
 }
 
-func (p *parser) problem(line, col int, path, format string, a ...any) {
+func (p *reader) problem(line, col int, path, format string, a ...any) {
 	p.problems = append(p.problems, Problem{File: p.file, Line: line, Col: col, Path: path, Msg: fmt.Sprintf(format, a...)})
 }
 
 // parse reads the one document of a file. It returns nil if no part of it can
 // be used.
 func parse(file string, data []byte) (root *node, problems Problems) {
-	p := &parser{file: file, left: maxNodes, open: map[*yaml.Node]bool{}}
+	p := &reader{file: file, left: maxNodes, open: map[*yaml.Node]bool{}}
 	if len(data) > maxFile {
 		p.problem(1, 1, "", "the file has %d bytes; at most %s are read", len(data), Size(maxFile))
 		return nil, p.problems
@@ -99,7 +99,7 @@ func parse(file string, data []byte) (root *node, problems Problems) {
 }
 
 // document parses the text, which must hold exactly one document.
-func (p *parser) document(data []byte) *yaml.Node {
+func (p *reader) document(data []byte) *yaml.Node {
 	defer func() {
 		if r := recover(); r != nil {
 			p.problem(1, 1, "", "this is not YAML: %v", r)
@@ -129,7 +129,7 @@ func (p *parser) document(data []byte) *yaml.Node {
 }
 
 // node writes out one piece of YAML.
-func (p *parser) node(y *yaml.Node, path string, depth int) *node {
+func (p *reader) node(y *yaml.Node, path string, depth int) *node {
 	if p.left--; p.left < 0 {
 		if p.left == -1 {
 			p.problem(y.Line, y.Column, path, "too much YAML: with its aliases written out the file has more than %d values", maxNodes)
@@ -165,7 +165,7 @@ func (p *parser) node(y *yaml.Node, path string, depth int) *node {
 }
 
 // alias writes out what an alias stands for.
-func (p *parser) alias(y *yaml.Node, path string, depth int) *node {
+func (p *reader) alias(y *yaml.Node, path string, depth int) *node {
 	if p.open[y.Alias] {
 		p.problem(y.Line, y.Column, path, "the alias *%s stands within what it stands for", y.Value)
 		return &node{line: y.Line, col: y.Column, null: true}
@@ -176,7 +176,7 @@ func (p *parser) alias(y *yaml.Node, path string, depth int) *node {
 }
 
 // mapping fills n with the keys of y, then with those it merges.
-func (p *parser) mapping(n *node, y *yaml.Node, path string, depth int) {
+func (p *reader) mapping(n *node, y *yaml.Node, path string, depth int) {
 	first := map[string]int{}
 	var merged []*node
 	for i := 0; i+1 < len(y.Content); i += 2 {
@@ -211,7 +211,7 @@ func (p *parser) mapping(n *node, y *yaml.Node, path string, depth int) {
 }
 
 // merge returns the mappings that a merge key names.
-func (p *parser) merge(n *node, path string) []*node {
+func (p *reader) merge(n *node, path string) []*node {
 	switch n.kind {
 	case mapping:
 		return []*node{n}
