@@ -1,0 +1,180 @@
+// Package breaker leaves an upstream alone that keeps failing: it answers at
+// once instead of asking, until a single request has shown that asking is worth
+// it again.
+//
+// Each instance has one memory, for whatever the rest of its chain asks. Under
+// the each of a race that is one target. It tries nothing again and knows no
+// other upstream: that is for the stage around it.
+package breaker
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fasthttp"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/config"
+)
+
+//go:embed breaker.go
+var source string
+
+// Plugin describes breaker to a registry.
+var Plugin = config.Define[pipeline.Handler]("breaker", Config{
+	Failures:    Threshold{InARow: 5},
+	Window:      10 * time.Second,
+	MinRequests: 20,
+	Cooldown:    15 * time.Second,
+	MaxCooldown: 2 * time.Minute,
+	Probes:      1,
+}, source)
+
+// Config stops asking an upstream that keeps failing, and answers 503 with
+// Retry-After meanwhile. Timeouts, broken connections and streams, 429 and 5xx
+// are failures. What the client did wrong, or did not wait for, is not.
+type Config struct {
+	// Failures open the breaker: so many in a row, as in 5, or such a share of
+	// all within window, as in 50%.
+	Failures Threshold `yaml:"failures"`
+	// Window is how far back a share of failures looks.
+	Window time.Duration `yaml:"window" check:"min=100ms"`
+	// MinRequests is how many requests within window it takes for a share of
+	// them to mean anything.
+	MinRequests int `yaml:"min_requests" check:"min=1"`
+	// Cooldown is how long the upstream is left alone.
+	Cooldown time.Duration `yaml:"cooldown" check:"min=10ms"`
+	// MaxCooldown is how much longer an upstream's own Retry-After can make it
+	// at most. Where it is the shorter of the two, cooldown stands.
+	MaxCooldown time.Duration `yaml:"max_cooldown" check:"min=10ms"`
+	// Probes is how many requests are let through after that. They must all
+	// succeed; then every request is.
+	Probes int `yaml:"probes" check:"min=1,max=1000"`
+}
+
+// Build implements config.Builder.
+func (c Config) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
+	b := &breaker{
+		cooldown: c.Cooldown, maxCooldown: c.MaxCooldown, epoch: time.Now(),
+		tally: tally{limit: c.Failures, min: c.MinRequests, width: max(1, c.Window/buckets)},
+		log:   env.Log, refusal: errors.New("the upstream keeps failing and is left alone for a while"),
+	}
+	if env.Target != nil {
+		b.refusal = errors.New(env.Target.Name + " keeps failing and is left alone for a while")
+	}
+	b.connect(c.Probes)
+	return b, b.register(env.Metrics)
+}
+
+// Handle implements pipeline.Handler.
+func (b *breaker) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
+	c, err := b.admit()
+	if err != nil {
+		return err
+	}
+	settled := false
+	defer func() {
+		if !settled { // a panic is our fault, and a probe without a verdict would block the next for ever
+			c.settle(unknown, 0)
+		}
+	}()
+	err = next.Handle(ctx, ex)
+	settled = true
+	res := &ex.Response
+	switch {
+	case err != nil && pipeline.Gone(ctx, err):
+		c.settle(unknown, 0)
+	case err != nil:
+		c.settle(ofError(err), retryAfterOf(err))
+	case res.Fault != pipeline.NoFault:
+		c.settle(ofFault(res.Fault), retryAfter(&res.Header))
+	case res.Body == nil:
+		c.settle(unknown, 0) // nobody answered
+	default:
+		if _, whole := res.Whole(); whole {
+			c.settle(success, 0)
+			return nil
+		}
+		res.Body = follow(c, res)
+	}
+	return err
+}
+
+// A verdict is what a request says about the upstream.
+type verdict uint8
+
+const (
+	unknown verdict = iota // nothing: it ended for other reasons
+	success
+	failure
+)
+
+// ofFault judges by an answer of the upstream.
+func ofFault(f pipeline.Fault) verdict {
+	switch f {
+	case pipeline.NoFault:
+		return success
+	case pipeline.OverloadFault, pipeline.TimeoutFault, pipeline.UpstreamFault:
+		return failure
+	}
+	return unknown
+}
+
+// ofError judges by an error instead of an answer. One about overload was made
+// here, by a limit of ours, and says nothing about the upstream.
+func ofError(err error) verdict {
+	if f := pipeline.FaultOfError(err); f != pipeline.OverloadFault {
+		return ofFault(f)
+	}
+	return unknown
+}
+
+func retryAfterOf(err error) time.Duration {
+	if e, ok := errors.AsType[*pipeline.Error](err); ok {
+		return e.RetryAfter
+	}
+	return 0
+}
+
+// retryAfter reads the field of that name, which holds seconds or a date.
+func retryAfter(h *fasthttp.ResponseHeader) time.Duration {
+	v := h.Peek(fasthttp.HeaderRetryAfter)
+	if len(v) == 0 {
+		return 0
+	}
+	if n, err := fasthttp.ParseUint(v); err == nil {
+		return time.Duration(min(n, int(24*time.Hour/time.Second))) * time.Second
+	}
+	if t, err := fasthttp.ParseHTTPDate(v); err == nil {
+		return max(0, time.Until(t))
+	}
+	return 0
+}
+
+// register publishes the breaker's metrics.
+func (b *breaker) register(r prometheus.Registerer) error {
+	moves := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "headrace_breaker_transitions_total",
+		Help: "Changes of state, by the new state.",
+	}, []string{"to"})
+	for i := range b.moves {
+		b.moves[i] = moves.WithLabelValues([...]string{"closed", "half_open", "open"}[i])
+	}
+	b.refused = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "headrace_breaker_refused_total",
+		Help: "Requests answered without asking the upstream.",
+	})
+	state := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "headrace_breaker_state",
+		Help: "0 asks the upstream, 2 leaves it alone, 1 tries it. It goes from 2 to 1 with the first request after the cooldown.",
+	}, func() float64 { return float64(b.state.Load()) })
+	for _, m := range []prometheus.Collector{moves, b.refused, state} {
+		if err := r.Register(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/chat"
+	"github.com/headrace/headrace/pipeline/sse"
+)
+
+// record sees to it that the answer is kept once it is whole, if it is worth
+// keeping.
+func (h *handler) record(ex *pipeline.Exchange, key pipeline.Key, ttl time.Duration) {
+	res := &ex.Response
+	kind := kindOf(&res.Header)
+	if ttl <= 0 || res.Body == nil || res.Header.StatusCode() != fasthttp.StatusOK || res.Fault != pipeline.NoFault ||
+		kind == opaque || res.Header.ContentLength() > h.max || degraded(&res.Header) {
+		h.counts.unfit.Inc()
+		return
+	}
+	r := recorders.Get().(*recorder)
+	r.h, r.key, r.ttl, r.kind = h, key, ttl, kind
+	r.buf = pipeline.NewBuffer()
+	r.buf.B = appendEntry(r.buf.B, time.Now(), &res.Header)
+	r.body = len(r.buf.B)
+	if b, ok := res.Whole(); ok {
+		// Whole already: keep it now, so that it can leave as it is.
+		r.add(b)
+		r.keep()
+		r.free()
+		return
+	}
+	r.Stream = res.Body
+	res.Body = r
+}
+
+// recorder copies an answer as it streams past and keeps it once it is whole.
+type recorder struct {
+	pipeline.Stream
+	h    *handler
+	key  pipeline.Key
+	ttl  time.Duration
+	kind kind
+	buf  *pipeline.Buffer // the entry so far; nil once it is kept or given up
+	body int              // where in buf the body begins
+	view chat.Request
+	join []byte
+}
+
+var recorders = sync.Pool{New: func() any { return new(recorder) }}
+
+// Next implements pipeline.Stream.
+func (r *recorder) Next() ([]byte, error) {
+	frame, err := r.Stream.Next()
+	switch err {
+	case nil:
+		r.add(frame)
+	case io.EOF:
+		// Now rather than in Close: whoever has seen the end of the answer
+		// can ask again and get it.
+		r.keep()
+	}
+	return frame, err
+}
+
+// Close implements pipeline.Stream.
+func (r *recorder) Close() error {
+	err := r.Stream.Close()
+	r.free()
+	return err
+}
+
+// add copies a frame, or gives up on an answer grown too large.
+func (r *recorder) add(frame []byte) {
+	switch {
+	case r.buf == nil:
+	case len(r.buf.B)-r.body+len(frame) > r.h.max:
+		r.h.counts.unfit.Inc()
+		r.drop()
+	default:
+		r.buf.B = append(r.buf.B, frame...)
+	}
+}
+
+// keep puts the entry into the store, if the body is a good answer.
+func (r *recorder) keep() {
+	if r.buf == nil {
+		return
+	}
+	defer r.drop()
+	if !r.good(r.buf.B[r.body:]) {
+		r.h.counts.unfit.Inc()
+		return
+	}
+	// The client's context has no say: the answer is there, whoever waits.
+	if err := r.h.store.Set(context.Background(), r.key, bytes.Clone(r.buf.B), r.ttl); err != nil {
+		r.h.counts.failed.Inc()
+		r.h.log.warn("write to the cache", err)
+		return
+	}
+	r.h.counts.stored.Inc()
+}
+
+func (r *recorder) drop() {
+	if r.buf != nil {
+		r.buf.Free()
+		r.buf = nil
+	}
+}
+
+func (r *recorder) free() {
+	r.drop()
+	*r = recorder{view: r.view, join: r.join}
+	recorders.Put(r)
+}
+
+// kind is what the body of an answer consists of.
+type kind uint8
+
+const (
+	opaque kind = iota // nothing we could vouch for
+	object             // one JSON object
+	events             // server-sent events
+)
+
+func kindOf(h *fasthttp.ResponseHeader) kind {
+	if e := h.ContentEncoding(); len(e) > 0 && string(e) != "identity" {
+		return opaque
+	}
+	mime, _, _ := bytes.Cut(h.ContentType(), []byte{';'})
+	switch mime = bytes.TrimSpace(mime); {
+	case bytes.EqualFold(mime, []byte("application/json")):
+		return object
+	case bytes.EqualFold(mime, []byte("text/event-stream")):
+		return events
+	}
+	return opaque
+}
+
+// degraded reports whether the answer was made without all it should have
+// been made from, so that the next may be better.
+func degraded(h *fasthttp.ResponseHeader) bool {
+	return string(h.Peek("X-Rag-Status")) == "degraded"
+}
+
+// good reports whether the body is an answer, and not an error dressed as one.
+func (r *recorder) good(body []byte) bool {
+	if r.kind == object {
+		return r.fine(body)
+	}
+	ended := false
+	for len(body) > 0 {
+		var event []byte
+		if event, body = sse.Cut(body); len(event) == 0 {
+			return false // ends within an event
+		}
+		data, ok := sse.Data(r.join[:0], event)
+		if !ok {
+			continue
+		}
+		if ended || string(sse.Name(event)) == "error" {
+			return false
+		}
+		if ended = bytes.Equal(data, sse.Done); !ended && !r.fine(data) {
+			return false
+		}
+	}
+	return ended
+}
+
+// fine reports whether b is a JSON object without an error in it.
+func (r *recorder) fine(b []byte) bool {
+	if r.view.Scan(b) != nil {
+		return false
+	}
+	e, ok := r.view.Member("error")
+	return !ok || string(e) == "null"
+}

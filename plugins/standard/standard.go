@@ -1,0 +1,23 @@
+// Package standard is the list of the components that the gateway is built
+// with, and nothing else.
+package standard
+
+import (
+	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/plugins/all"
+	"github.com/headrace/headrace/plugins/auth"
+	"github.com/headrace/headrace/plugins/breaker"
+	"github.com/headrace/headrace/plugins/cache"
+	"github.com/headrace/headrace/plugins/call"
+	"github.com/headrace/headrace/plugins/race"
+	"github.com/headrace/headrace/providers/memory"
+	"github.com/headrace/headrace/providers/offline"
+)
+
+// Components returns every built-in component.
+func Components() config.Registry {
+	return config.Registry{
+		all.Plugin, auth.Plugin, breaker.Plugin, cache.Plugin, call.Plugin, race.Plugin,
+		memory.Component, offline.Component,
+	}
+}
