@@ -15,30 +15,32 @@ const module = "github.com/headrace/headrace/"
 
 // rules say what a package may import. A package follows the first rule whose
 // name fits it: the name itself, or a folder with everything below it where it
-// ends in a slash. Imports are written the same way; "..." at the end of the
-// list also allows any module of others.
+// ends in a slash. Imports are written the same way; "..." allows any module of
+// others, "./" any package of this one.
 //
 // A plugin imports no plugin and no provider, so that each can be left out of a
 // build; what only one package may know (fasthttp's request context, YAML) is
 // not known elsewhere.
 var rules = []struct {
-	of    string
-	may   []string
+	of      string
+	may     []string
 	instead string // why nothing else
 }{
 	{"pipeline/chat", nil, "it is a parser: the standard library is enough"},
 	{"pipeline/sse", nil, "it is a parser: the standard library is enough"},
 	{"pipeline/lru", []string{"github.com/hashicorp/golang-lru/v2/"}, "it is a container and knows nothing of us"},
+	{"pipeline/attempt", []string{"pipeline", "pipeline/chat", "pipeline/sse"}, "it is an engine and knows no stage"},
 	{"pipeline", []string{"pipeline/chat", "pipeline/sse", "github.com/valyala/fasthttp"}, "it is the vocabulary of everything"},
 	{"pipeline/config", []string{"pipeline", "pipeline/chat", "go.yaml.in/yaml/v3", "github.com/prometheus/"}, "it knows no component"},
 	{"pipeline/pipetest", []string{"pipeline", "pipeline/", "..."}, "it knows no component"},
 	{"plugins/standard", []string{"pipeline/config", "plugins/", "providers/"}, "it is a list and nothing else"},
-	{"plugins/", []string{"pipeline", "pipeline/chat", "pipeline/sse", "pipeline/config", "pipeline/lru", "..."}, "a plugin knows no other plugin and no provider"},
+	{"plugins/", []string{"pipeline", "pipeline/chat", "pipeline/sse", "pipeline/config", "pipeline/lru", "pipeline/attempt", "..."}, "a plugin knows no other plugin and no provider"},
 	{"providers/upstream", []string{"pipeline", "pipeline/chat", "pipeline/sse", "..."}, "a transport knows no provider"},
 	{"providers/", []string{"pipeline", "pipeline/chat", "pipeline/sse", "pipeline/config", "pipeline/lru", "providers/upstream", "..."}, "a provider knows no plugin and no other provider"},
 	{"proxy", []string{"pipeline", "pipeline/chat", "pipeline/sse", "pipeline/config", "..."}, "the edge knows no component"},
 	{"cmd", []string{".", "pipeline/config", "proxy", "..."}, "a build chooses its components, not the command line"},
 	{"cmd/headrace", []string{"cmd", "plugins/standard"}, "a build is one call"},
+	{"benchmarks", []string{"...", "./"}, ""},
 	{"benchmarks/", []string{"...", "./"}, ""},
 	{"tests/", []string{"...", "./"}, ""},
 	{".", nil, "it holds the shipped configuration"},
@@ -73,6 +75,11 @@ func short(path string) string {
 
 func check(t *testing.T, from, to string) {
 	t.Helper()
+	for _, top := range []string{"benchmarks", "tests"} {
+		if strings.HasPrefix(to, top+"/") && !strings.HasPrefix(from, "benchmarks") && !strings.HasPrefix(from, "tests/") {
+			t.Errorf("%s must not import %s: %s is no part of the gateway", from, to, top)
+		}
+	}
 	if host, _, _ := strings.Cut(to, "/"); !strings.Contains(host, ".") && !inside(to) {
 		return // the standard library
 	}

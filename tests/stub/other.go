@@ -18,17 +18,21 @@ func completions(w http.ResponseWriter, _ *http.Request, c *call) {
 	if stream, _ := c.json["stream"].(bool); stream {
 		w.Header().Set("Content-Type", "text/event-stream")
 		for _, p := range []string{prompt, "!"} {
-			b, _ := json.Marshal(map[string]any{"id": "cmpl-stub", "object": "text_completion", "created": 1700000000, "model": c.Model,
-				"choices": []any{map[string]any{"index": 0, "text": p, "logprobs": nil, "finish_reason": nil}}})
+			b, _ := json.Marshal(map[string]any{
+				"id": "cmpl-stub", "object": "text_completion", "created": 1700000000, "model": c.Model,
+				"choices": []any{map[string]any{"index": 0, "text": p, "logprobs": nil, "finish_reason": nil}},
+			})
 			_, _ = fmt.Fprintf(w, "data: %s\n\n", b)
 			flush(w)
 		}
 		_, _ = w.Write([]byte("data: [DONE]\n\n"))
 		return
 	}
-	answer(w, 200, map[string]any{"id": "cmpl-stub", "object": "text_completion", "created": 1700000000, "model": c.Model,
+	answer(w, 200, map[string]any{
+		"id": "cmpl-stub", "object": "text_completion", "created": 1700000000, "model": c.Model,
 		"choices": []any{map[string]any{"index": 0, "text": prompt + "!", "logprobs": nil, "finish_reason": "stop"}},
-		"usage":   map[string]any{"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}})
+		"usage":   map[string]any{"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+	})
 }
 
 // embeddings answers with vectors whose first number tells the place of the
@@ -60,8 +64,10 @@ func embeddings(w http.ResponseWriter, _ *http.Request, c *call) {
 		}
 		data[i] = map[string]any{"object": "embedding", "index": i, "embedding": e}
 	}
-	answer(w, 200, map[string]any{"object": "list", "model": c.Model, "data": data,
-		"usage": map[string]any{"prompt_tokens": n, "total_tokens": n}})
+	answer(w, 200, map[string]any{
+		"object": "list", "model": c.Model, "data": data,
+		"usage": map[string]any{"prompt_tokens": n, "total_tokens": n},
+	})
 }
 
 func rerank(w http.ResponseWriter, _ *http.Request, c *call) {
@@ -70,8 +76,10 @@ func rerank(w http.ResponseWriter, _ *http.Request, c *call) {
 	for i := range docs {
 		results[i] = map[string]any{"index": len(docs) - 1 - i, "relevance_score": 1 / float64(i+1)}
 	}
-	answer(w, 200, map[string]any{"id": "rerank-stub", "results": results,
-		"meta": map[string]any{"billed_units": map[string]any{"search_units": 1}}})
+	answer(w, 200, map[string]any{
+		"id": "rerank-stub", "results": results,
+		"meta": map[string]any{"billed_units": map[string]any{"search_units": 1}},
+	})
 }
 
 func response(c *call, status string) map[string]any {
@@ -82,10 +90,14 @@ func response(c *call, status string) map[string]any {
 		"error": nil, "incomplete_details": nil, "instructions": nil, "temperature": 1, "top_p": 1,
 	}
 	if status == "completed" {
-		m["output"] = []any{map[string]any{"type": "message", "id": "msg_stub", "status": "completed", "role": "assistant",
-			"content": []any{map[string]any{"type": "output_text", "text": text, "annotations": []any{}}}}}
-		m["usage"] = map[string]any{"input_tokens": 1, "input_tokens_details": map[string]any{"cached_tokens": 0},
-			"output_tokens": 1, "output_tokens_details": map[string]any{"reasoning_tokens": 0}, "total_tokens": 2}
+		m["output"] = []any{map[string]any{
+			"type": "message", "id": "msg_stub", "status": "completed", "role": "assistant",
+			"content": []any{map[string]any{"type": "output_text", "text": text, "annotations": []any{}}},
+		}}
+		m["usage"] = map[string]any{
+			"input_tokens": 1, "input_tokens_details": map[string]any{"cached_tokens": 0},
+			"output_tokens": 1, "output_tokens_details": map[string]any{"reasoning_tokens": 0}, "total_tokens": 2,
+		}
 	}
 	return m
 }
@@ -145,8 +157,10 @@ func modelNamed(id string) map[string]any {
 func model(w http.ResponseWriter, r *http.Request, _ *call) {
 	id := r.PathValue("id")
 	if id != "echo" && id != "tool" {
-		answer(w, 404, map[string]any{"error": map[string]any{"message": "The model '" + id + "' does not exist",
-			"type": "invalid_request_error", "param": "model", "code": "model_not_found"}})
+		answer(w, 404, map[string]any{"error": map[string]any{
+			"message": "The model '" + id + "' does not exist",
+			"type":    "invalid_request_error", "param": "model", "code": "model_not_found",
+		}})
 		return
 	}
 	answer(w, 200, modelNamed(id))
@@ -182,8 +196,10 @@ func upload(w http.ResponseWriter, r *http.Request, c *call) {
 		answer(w, 400, map[string]any{"error": map[string]any{"message": "no file in the body", "type": "invalid_request_error", "param": "file", "code": nil}})
 		return
 	}
-	answer(w, 200, map[string]any{"id": "file-stub", "object": "file", "bytes": len(content), "created_at": 1700000000,
-		"filename": name, "purpose": fields["purpose"], "status": "processed"})
+	answer(w, 200, map[string]any{
+		"id": "file-stub", "object": "file", "bytes": len(content), "created_at": 1700000000,
+		"filename": name, "purpose": fields["purpose"], "status": "processed",
+	})
 }
 
 func download(w http.ResponseWriter, _ *http.Request, _ *call) {
@@ -209,6 +225,8 @@ func transcription(w http.ResponseWriter, r *http.Request, c *call) {
 }
 
 func unknown(w http.ResponseWriter, r *http.Request, _ *call) {
-	answer(w, 404, map[string]any{"error": map[string]any{"message": "Unknown request URL: " + r.Method + " " + r.URL.Path,
-		"type": "invalid_request_error", "param": nil, "code": "unknown_url"}})
+	answer(w, 404, map[string]any{"error": map[string]any{
+		"message": "Unknown request URL: " + r.Method + " " + r.URL.Path,
+		"type":    "invalid_request_error", "param": nil, "code": "unknown_url",
+	}})
 }

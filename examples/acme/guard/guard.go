@@ -7,6 +7,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/headrace/headrace/pipeline"
@@ -73,11 +74,7 @@ func (h *handler) banned(v any) bool {
 			}
 		}
 	case []any:
-		for _, item := range v {
-			if h.banned(item) {
-				return true
-			}
-		}
+		return slices.ContainsFunc(v, h.banned)
 	case map[string]any:
 		for _, item := range v {
 			if h.banned(item) {
