@@ -1,8 +1,154 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
-	"errors"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/headrace/headrace/benchmarks/load"
+	"github.com/headrace/headrace/benchmarks/measure"
+	"github.com/headrace/headrace/benchmarks/mock"
+	"github.com/headrace/headrace/benchmarks/payload"
+	"github.com/headrace/headrace/benchmarks/report"
+	"github.com/headrace/headrace/benchmarks/stats"
 )
 
-func origin(context.Context, []string) error { return errors.New("not yet") }
+// A record is how the service that Headrace replaces did, under the load that
+// origin makes. Its asynchronous and its synchronous version were measured on
+// two processors that they shared with the load.
+type record struct {
+	Version  string
+	Endpoint string
+	Callers  int `json:"c"`
+	RPS      float64
+	P50, P95 float64
+	P99      float64
+	CPU      float64 `json:"cpu_ms"`
+	RSS      float64 `json:"rss_mb"`
+	// Foreign is how many processors other programs took meanwhile.
+	Foreign float64 `json:"foreign_cores"`
+}
+
+// endpoints are what the service offered and Headrace does too, with the
+// latencies that its upstreams were given.
+var endpoints = []struct {
+	path     string
+	replaces []string
+	latency  time.Duration
+	body     []byte
+}{
+	{"/chat/completions", []string{"/v1/chat/completions", "/chat"}, 50 * time.Millisecond, payload.Chat(sizeSmall, false)},
+	{"/embeddings", []string{"/v1/embeddings", "/embed"}, 30 * time.Millisecond, payload.Embeddings()},
+}
+
+// origin puts the load on Headrace that the replaced service was measured with.
+func origin(ctx context.Context, args []string) error {
+	o := options{effort: 1}
+	fs := flag.NewFlagSet("origin", flag.ExitOnError)
+	fs.StringVar(&o.headrace, "headrace", "", "the gateway's `binary`; built if empty")
+	fs.StringVar(&o.out, "out", "", "`folder` for report.md and report.svg; the report is printed in any case")
+	fs.StringVar(&o.only, "only", "headrace", "`target` that gets the load")
+	callers := fs.String("callers", "1,10,50,200,1000,5000", "numbers of `callers` at the same time")
+	length := fs.Duration("for", 4*time.Second, "how long each of them calls")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	r, cleanup, err := newRunner(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer cleanup()
+	records, err := readRecords()
+	if err != nil {
+		return err
+	}
+	result := &report.Run{
+		Command: "go run ./benchmarks origin " + strings.Join(args, " "), Date: time.Now().Format("2006-01-02"),
+		Machine: measure.Processor(), Versions: r.env["VERSION"] + ", " + runtime.Version(),
+	}
+	for _, e := range endpoints {
+		t := report.Table{
+			Name:  "/v1" + e.path,
+			About: fmt.Sprintf("Each caller sends its next request when it has its answer, for %v; the upstream takes %v. The replaced service is as recorded on another day; ° marks that other programs took more than half a processor then.", *length, e.latency),
+		}
+		for n := range strings.SplitSeq(*callers, ",") {
+			count, err := strconv.Atoi(n)
+			if err != nil {
+				return fmt.Errorf("callers %q: %w", n, err)
+			}
+			s := scenario{
+				name: fmt.Sprintf("origin-%s-%d", e.path[1:], count), targets: []string{o.only}, upstream: with(func(s *mock.Settings) { s.Latency, s.Numbers = e.latency, 1024 }),
+				path: e.path, body: e.body, clients: count, passes: 1, rounds: 1,
+				load:    func(p *load.Pool) load.Result { return p.Closed(*length) },
+				warm:    func(p *load.Pool) load.Result { return p.Closed(500 * time.Millisecond) },
+				metrics: []metric{rps, p50, p95, p99, millis(cpu), resident, failures, foreign},
+			}
+			found, err := r.run(ctx, s)
+			if err != nil {
+				return err
+			}
+			table := found.table()
+			t.Columns = table.Columns
+			for _, row := range table.Rows {
+				row.Name = fmt.Sprintf("**%s, %d callers**", row.Name, count)
+				t.Rows = append(t.Rows, row)
+			}
+			t.Rows = append(t.Rows, recorded(records, e.replaces, count)...)
+		}
+		result.Tables = append(result.Tables, t)
+	}
+	result.Notes = r.notes
+	return write(result, o.out)
+}
+
+// millis is a metric of processor time in milliseconds.
+func millis(m metric) metric {
+	return metric{name: "CPU ms/request", digits: 3, of: func(s *sample) float64 { return m.of(s) / 1e3 }}
+}
+
+func readRecords() ([]record, error) {
+	b, err := files.ReadFile("files/origin.jsonl")
+	if err != nil {
+		return nil, err
+	}
+	var list []record
+	for lines := bufio.NewScanner(bytes.NewReader(b)); lines.Scan(); {
+		var r record
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			return nil, fmt.Errorf("files/origin.jsonl: %w", err)
+		}
+		list = append(list, r)
+	}
+	return list, nil
+}
+
+// recorded returns the rows of what the replaced service did with as many
+// callers.
+func recorded(list []record, names []string, callers int) []report.Row {
+	var rows []report.Row
+	for _, name := range names {
+		for _, r := range list {
+			if r.Endpoint != name || r.Callers != callers {
+				continue
+			}
+			mark := ""
+			if r.Foreign > 0.5 {
+				mark = " °"
+			}
+			row := report.Row{Name: fmt.Sprintf("replaced %s (%s), %d%s", name, r.Version, callers, mark)}
+			for _, v := range []float64{r.RPS, r.P50, r.P95, r.P99, r.CPU, r.RSS, 0, math.NaN()} {
+				row.Cells = append(row.Cells, stats.MedianOf([]float64{v}))
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
