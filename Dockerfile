@@ -17,6 +17,6 @@ COPY --from=build /headrace /headrace
 COPY --from=build /src/gateway.yaml /etc/headrace/gateway.yaml
 COPY --from=build /src/LICENSE /LICENSE
 USER nonroot:nonroot
-EXPOSE 8080 8081
+EXPOSE 8080
 ENTRYPOINT ["/headrace"]
 CMD ["run", "--config", "/etc/headrace/gateway.yaml"]
