@@ -18,20 +18,16 @@ type Threshold struct {
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (t *Threshold) UnmarshalText(text []byte) error {
 	in := string(text)
-	if number, ok := strings.CutSuffix(in, "%"); ok {
-		p, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-		if err != nil || !(p > 0 && p <= 100) {
-			return fmt.Errorf("%q is not a share of failures; write a percentage above 0%% and up to 100%%", in)
+	if number, share := strings.CutSuffix(in, "%"); share {
+		if p, err := strconv.ParseFloat(strings.TrimSpace(number), 64); err == nil && p > 0 && p <= 100 {
+			*t = Threshold{Share: p / 100}
+			return nil
 		}
-		*t = Threshold{Share: p / 100}
+	} else if n, err := strconv.Atoi(in); err == nil && n > 0 && n <= math.MaxInt32 {
+		*t = Threshold{InARow: n}
 		return nil
 	}
-	n, err := strconv.Atoi(in)
-	if err != nil || n < 1 || n > math.MaxInt32 {
-		return fmt.Errorf("%q is not a number of failures; write %s", in, t.SchemaText())
-	}
-	*t = Threshold{InARow: n}
-	return nil
+	return fmt.Errorf("%q is no threshold; write %s", in, t.SchemaText())
 }
 
 // String returns the threshold as a file would have it.
