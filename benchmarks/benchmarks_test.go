@@ -88,6 +88,7 @@ func outcomeOf(s scenario, values map[string][]float64) outcome {
 			x.Done = 1
 			x.Took = time.Second
 			x.used.CPU = time.Duration(values[name][i] * float64(time.Microsecond))
+			o.enter(name)
 			o.add(name, x)
 		}
 	}

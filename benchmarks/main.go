@@ -27,6 +27,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -193,6 +194,10 @@ func newRunner(ctx context.Context, o options) (*runner, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	// Servers that start as root run as somebody else later on.
+	if err := os.Chmod(dir, 0o711); err != nil {
+		return nil, nil, err
+	}
 	cleanup := func() { _ = os.RemoveAll(dir) } // a leftover below /tmp
 	r := &runner{dir: dir, files: raiseLimit(), effort: o.effort, quiet: o.quiet, progress: os.Stderr}
 	if o.only != "" {
@@ -218,7 +223,7 @@ func (r *runner) setUp(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	r.env = target.Env{"DIR": r.dir, "FILES": folder, "SELF": self, "HEADRACE": o.headrace}
+	r.env = target.Env{"DIR": r.dir, "FILES": folder, "SELF": self, "HEADRACE": o.headrace, "CLIENTS": strconv.Itoa(r.clients())}
 	if r.builtin, err = target.ReadFile(filepath.Join(folder, "targets.conf")); err != nil {
 		return err
 	}

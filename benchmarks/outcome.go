@@ -19,20 +19,19 @@ func newOutcome(s scenario) outcome {
 	return outcome{scenario: s, values: map[string]map[string][]float64{}}
 }
 
-// add notes what a round showed of a target; nil stands for a failed round.
-func (o *outcome) add(target string, s *sample) {
-	v := o.values[target]
-	if v == nil {
-		v = map[string][]float64{}
-		o.values[target] = v
+// enter notes that a target takes part.
+func (o *outcome) enter(target string) {
+	if o.values[target] == nil {
+		o.values[target] = map[string][]float64{}
 		o.targets = append(o.targets, target)
 	}
+}
+
+// add notes what a round showed of a target.
+func (o *outcome) add(target string, s *sample) {
+	v := o.values[target]
 	for _, m := range o.scenario.metrics {
-		x := unknown
-		if s != nil {
-			x = m.of(s)
-		}
-		v[m.name] = append(v[m.name], x)
+		v[m.name] = append(v[m.name], m.of(s))
 	}
 }
 

@@ -43,8 +43,7 @@ func (r *runner) run(ctx context.Context, s scenario) (outcome, error) {
 	if r.effort < 1 {
 		passes = max(1, int(float64(passes)*r.effort+0.5))
 	}
-	// A gateway needs two connections for each client.
-	if most := r.files/2 - 200; s.clients > most {
+	if most := r.clients(); s.clients > most {
 		r.note(fmt.Sprintf("%s: %d clients instead of %d, because a process may have only %d files open", s.name, most, s.clients, r.files))
 		s.clients = most
 	}
@@ -57,6 +56,10 @@ func (r *runner) run(ctx context.Context, s scenario) (outcome, error) {
 	}
 	return o, nil
 }
+
+// clients is how many clients there can be: a gateway needs two connections
+// for each.
+func (r *runner) clients() int { return r.files/2 - 200 }
 
 // A contestant is a target while it runs.
 type contestant struct {
@@ -88,6 +91,7 @@ func (r *runner) pass(ctx context.Context, s scenario, rounds int, o *outcome) e
 			return ctx.Err()
 		case err == nil:
 			all = append(all, c)
+			o.enter(t.Name)
 		case errors.Is(err, target.ErrMissing) || slices.ContainsFunc(r.peers, func(p target.Target) bool { return p.Name == t.Name }):
 			r.note(err.Error())
 		default:
