@@ -128,6 +128,12 @@ func (l *loader) entry(n *node, s scope, kind string, known []string) (e entry, 
 	}
 	e.off = !l.on(n, s)
 	m := n.without("when", "unless")
+	for _, k := range m.keys {
+		if hint := nearest(k.text, []string{"when", "unless"}); hint != "" && len(m.keys) > 1 && !slices.Contains(known, k.text) {
+			l.structure(k, s.path, hint, "unknown switch %q; known: when, unless", k.text)
+			m = m.without(k.text)
+		}
+	}
 	switch len(m.keys) {
 	case 1:
 		e.key, e.val = m.keys[0], m.vals[0]

@@ -90,30 +90,27 @@ func (r rules) broken(v reflect.Value) string {
 		return r.broken(v.Elem())
 	}
 	if r.min != "" && compare(v, r.min) < 0 {
-		return "must be " + unitOf(v) + "at least " + r.min + r.suffix(v)
+		return "must be at least " + boundWords(v.Type(), r.min)
 	}
 	if r.max != "" && compare(v, r.max) > 0 {
-		return "must be " + unitOf(v) + "at most " + r.max + r.suffix(v)
+		return "must be at most " + boundWords(v.Type(), r.max)
 	}
 	return ""
 }
 
-// unitOf and suffix turn a bound of a length into words.
-func unitOf(v reflect.Value) string {
-	if counted(v.Type()) {
-		return "of "
+// boundWords says a bound of a check tag as a file would.
+func boundWords(t reflect.Type, bound string) string {
+	switch t.Kind() {
+	case reflect.String:
+		return bound + " characters long"
+	case reflect.Slice, reflect.Map:
+		return bound + " long"
 	}
-	return ""
-}
-
-func (rules) suffix(v reflect.Value) string {
-	switch {
-	case !counted(v.Type()):
-		return ""
-	case v.Kind() == reflect.String:
-		return " characters"
+	b := reflect.New(t).Elem()
+	if !reflect.PointerTo(t).Implements(textType) || scan(b, bound) != nil {
+		return bound
 	}
-	return " items"
+	return fmt.Sprint(b.Interface())
 }
 
 // counted reports whether min and max bound the length of values of type t.

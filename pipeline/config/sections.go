@@ -1,6 +1,7 @@
 package config
 
 import (
+	_ "embed"
 	"net"
 	"reflect"
 	"slices"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/headrace/headrace/pipeline"
 )
+
+//go:embed sections.go
+var sectionsSource string
 
 // readServer decodes the section server.
 func (l *loader) readServer(n, root *node) {
@@ -61,8 +65,17 @@ func loopback(addr string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
+// onOff decides whether an entry counts.
+type onOff struct {
+	// When switches the entry off if its value is empty, false, off, no or 0.
+	When string `yaml:"when"`
+	// Unless switches the entry off if its value is anything else.
+	Unless string `yaml:"unless"`
+}
+
 // A targetSpec is one way to answer for a model.
 type targetSpec struct {
+	onOff `yaml:",inline"`
 	// Provider is asked. If it is switched off the target is left out.
 	Provider Ref[pipeline.Provider] `yaml:"provider" check:"required"`
 	// Model is the provider's name of the model; a "*" in it stands for what
@@ -77,8 +90,14 @@ type targetSpec struct {
 	Idle time.Duration `yaml:"idle" check:"min=1ms"`
 }
 
-// A modelSpec is a model that needs more than a list of targets.
+// modelSpec is a model that clients can ask for: a name, a prefix with a * behind
+// it, or * for every name. A model that needs its targets alone is written as a
+// list of them.
 type modelSpec struct {
+	onOff `yaml:",inline"`
+	// Targets are asked for an answer. A target whose provider is switched off
+	// is left out, and so is a model without any target left.
+	Targets []targetSpec `yaml:"targets"`
 	// Chain names the chain that requests for the model take instead of the
 	// route's.
 	Chain string `yaml:"chain"`
@@ -109,11 +128,10 @@ func (l *loader) readModels(n *node) {
 			if !l.on(val, s) {
 				defer l.switchOff()()
 			}
-			rest := val.without("when", "unless", "targets")
-			l.modelSettings(rest, val, &spec, s)
+			l.settings(val.without("targets"), val, reflect.ValueOf(&spec).Elem(), s, &unit{})
 			targets = val.get("targets")
 			m.window = spec.ContextWindow
-			if c := rest.get("chain"); c != nil && !c.null && spec.Chain != "" {
+			if c := val.get("chain"); c != nil && !c.null && spec.Chain != "" {
 				m.chain = l.named(c, s.at("chain"))
 			}
 			s = s.at("targets")
@@ -122,17 +140,6 @@ func (l *loader) readModels(n *node) {
 			l.models = append(l.models, m)
 		}
 	})
-}
-
-// modelSettings decodes what a model has beside its targets.
-func (l *loader) modelSettings(rest, at *node, spec *modelSpec, s scope) {
-	for _, k := range rest.keys {
-		if known := []string{"chain", "targets", "context_window"}; !slices.Contains(known, k.text) {
-			l.structure(k, s.path, nearest(k.text, known), "unknown setting %q; known: %s, when, unless", k.text, strings.Join(known, ", "))
-			rest = rest.without(k.text)
-		}
-	}
-	l.settings(rest, at, reflect.ValueOf(spec).Elem(), s, &unit{})
 }
 
 // modelTargets decodes the targets of m. It reports whether m has something to
@@ -168,7 +175,7 @@ func (l *loader) target(m *model, n *node, s scope) *target {
 	}
 	t := &target{}
 	u := &unit{}
-	if !l.settings(n.without("when", "unless"), n, reflect.ValueOf(&t.targetSpec).Elem(), s, u) || l.off {
+	if !l.settings(n, n, reflect.ValueOf(&t.targetSpec).Elem(), s, u) || l.off {
 		return nil
 	}
 	r := u.refs[0]
@@ -207,13 +214,17 @@ func (l *loader) share(m *model, t *target) *target {
 	return t
 }
 
-// A routeSpec is which requests take a chain.
+// routeSpec is which requests take which chain. The routes are tried in their
+// order.
 type routeSpec struct {
+	onOff `yaml:",inline"`
 	// Name is for logs and metrics, and for those who read the file. Without
 	// one it is the first path.
 	Name string `yaml:"name"`
 	// Match says which requests take the route.
 	Match matchSpec `yaml:"match" check:"required"`
+	// Chain is the stages that the requests run through.
+	Chain pipeline.Chain `yaml:"chain" check:"required"`
 }
 
 // A matchSpec says which requests take a route.
@@ -252,15 +263,12 @@ func (l *loader) route(n *node, s scope) {
 	if !l.on(n, s) {
 		defer l.switchOff()()
 	}
-	known := []string{"name", "match", "chain"}
-	rest := n.without("when", "unless", "chain")
-	for _, k := range rest.keys {
-		if !slices.Contains(known, k.text) {
-			l.structure(k, s.path, nearest(k.text, known), "unknown setting %q; known: %s, when, unless", k.text, strings.Join(known, ", "))
-			rest = rest.without(k.text)
-		}
-	}
 	var spec routeSpec
+	// The chain is decoded below, when the name that it goes by is known.
+	rest, chain := n.without("chain"), n.get("chain")
+	if chain != nil {
+		spec.Chain = pipeline.Chain{}
+	}
 	l.settings(rest, n, reflect.ValueOf(&spec).Elem(), s, &unit{})
 	r := &route{at: n, path: s.path}
 	r.Name, r.Methods = spec.Name, spec.Match.Methods
@@ -274,13 +282,11 @@ func (l *loader) route(n *node, s scope) {
 	}
 	s.name = join("routes", r.Name)
 	r.chain = &compiled{}
-	if chain := n.get("chain"); chain != nil && !chain.null {
+	if chain != nil {
 		r.chain = l.chain(chain, s.at("chain"))
-		if len(r.chain.units) == 0 && chain.kind == list && len(chain.vals) == 0 {
-			l.problem(chain, s.at("chain").path, "", "the chain is empty; the last stage must answer, as call: {} does")
-		}
-	} else {
-		l.problem(n, s.path, "", "missing required setting \"chain\"")
+	}
+	if chain != nil && (chain.null || chain.kind == list && len(chain.vals) == 0) {
+		l.problem(chain, s.at("chain").path, "", "the chain is empty; its last stage must answer, as call: {} does")
 	}
 	if !l.off {
 		l.routes = append(l.routes, r)
