@@ -19,6 +19,7 @@ type conn struct {
 
 	wire wire
 	bad  error // what every further Read returns
+	sham bool  // the next Read yields a byte first: see Read
 
 	id       uint64
 	watcher  *watcher
@@ -32,8 +33,16 @@ type conn struct {
 
 // Read implements net.Conn. It returns only well-formed bytes, and no clean
 // end in the middle of a request.
+//
+// A request that is malformed from its first line on is preceded by one byte:
+// fasthttp closes a kept-alive connection without a word if an error comes
+// before any byte of a request, and the client is owed an answer.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.bad != nil {
+		if c.sham && len(p) > 0 {
+			c.sham, p[0] = false, 'X'
+			return 1, nil
+		}
 		return 0, c.bad
 	}
 	n, err := c.Conn.Read(p)
@@ -41,8 +50,9 @@ func (c *conn) Read(p []byte) (int, error) {
 		ok, violation := c.wire.feed(p[:n])
 		if violation != nil {
 			c.bad = violation
+			c.sham = c.wire.state == wireRequestLine && len(c.wire.line) == 0
 			if ok == 0 {
-				return 0, violation
+				return c.Read(p)
 			}
 			return ok, nil
 		}

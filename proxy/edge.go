@@ -78,7 +78,7 @@ func (j *job) run() error {
 	if err := j.chain(); err != nil {
 		return err
 	}
-	if j.ex.Response.Body == nil && j.ex.Response.Header.StatusCode() == 200 && j.ex.Response.Header.ContentLength() == 0 && j.ex.Target == nil {
+	if j.ex.Response.Body == nil && j.ex.Target == nil {
 		return &pipeline.Error{Status: 500, Code: "no_answer", Fault: pipeline.GatewayFault, Err: errNoAnswer}
 	}
 	return nil
@@ -109,7 +109,7 @@ func (j *job) exchange(path target) {
 	if ex.Request.UploadSize == 0 {
 		return
 	}
-	j.up = upload{ctx: j.ctx, from: body, began: j.began, idle: j.site.timeouts.bodyIdle, max: j.site.maxUpload, memory: j.s.memory}
+	j.up = upload{ctx: j.ctx, conn: j.conn, from: body, began: j.began, idle: j.site.timeouts.bodyIdle, max: j.site.maxUpload, memory: j.s.memory}
 	ex.Request.Upload = &j.up
 }
 

@@ -17,17 +17,21 @@ import (
 // and its targets. It stands behind authentication, so that strangers cost a
 // header and no more.
 type prepare struct {
-	models  *pipeline.Models
-	maxBody int64
+	models    *pipeline.Models
+	maxBody   int64
+	maxUpload int64
 }
 
 func newPrepare(snap *config.Snapshot) *prepare {
-	return &prepare{models: snap.Models, maxBody: int64(snap.Server.Limits.MaxBody)}
+	return &prepare{models: snap.Models, maxBody: int64(snap.Server.Limits.MaxBody), maxUpload: int64(snap.Server.Limits.MaxUpload)}
 }
 
 // Handle implements pipeline.Handler.
 func (p *prepare) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
 	if !ex.Op.HasModel() {
+		if ex.Request.UploadSize > p.maxUpload {
+			return tooLarge(p.maxUpload)
+		}
 		if any := p.models.Any(); any != nil {
 			ex.Model, ex.Targets = any, any.Targets
 		}
@@ -102,7 +106,7 @@ func (p *prepare) read(ex *pipeline.Exchange) error {
 	}
 	size := ex.Request.UploadSize
 	if size > p.maxBody {
-		return p.tooLarge()
+		return tooLarge(p.maxBody)
 	}
 	b := pipeline.NewBuffer()
 	if err := p.fill(b, up, size); err != nil {
@@ -133,7 +137,7 @@ func (p *prepare) fill(b *pipeline.Buffer, up io.Reader, size int64) error {
 		n, err := up.Read(b.B[len(b.B):cap(b.B)])
 		b.B = b.B[:len(b.B)+n]
 		if int64(len(b.B)) > p.maxBody {
-			return p.tooLarge()
+			return tooLarge(p.maxBody)
 		}
 		if err == io.EOF {
 			return nil
@@ -150,8 +154,8 @@ const largeBody = 64 << 10
 
 var errMemory = errors.New("too many large request bodies are being received; try again")
 
-func (p *prepare) tooLarge() error {
-	return refuse(413, "request_too_large", "", fmt.Errorf("the request body is larger than %d bytes", p.maxBody))
+func tooLarge(most int64) error {
+	return refuse(413, "request_too_large", "", fmt.Errorf("the request body is larger than %d bytes", most))
 }
 
 // A budget bounds the memory that the bodies of all requests take.

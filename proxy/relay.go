@@ -26,6 +26,7 @@ func (j *job) stream(frame []byte, length int) bool {
 		h.Set("X-Accel-Buffering", "no")
 	}
 	j.fixed = length >= 0
+	j.ctx.Response.ImmediateHeaderFlush = j.fixed
 	j.firstByte = time.Since(j.began)
 	j.ctx.SetBodyStream(j, length)
 	return true

@@ -308,6 +308,7 @@ func refusal(ctx *fasthttp.RequestCtx, err error) *pipeline.Error {
 // expect judges a request that asks before it sends its body.
 func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 	limits := &s.site.Load().snap.Server.Limits
+	ctx.Response.Header.SetBytesV("X-Request-Id", requestID(nil, ctx.Request.Header.Peek("X-Request-Id")))
 	t, err := canonical(ctx.Request.Header.RequestURI())
 	if err != nil {
 		setError(ctx, asError(err))

@@ -15,6 +15,7 @@ import (
 // It bounds how slowly it may come, and how large it may get.
 type upload struct {
 	ctx   *fasthttp.RequestCtx
+	conn  *conn
 	from  io.Reader
 	began time.Time
 	armed time.Time // when the read deadline was last set
@@ -63,6 +64,8 @@ func (u *upload) Read(p []byte) (int, error) {
 	n, err := u.from.Read(p)
 	u.read += int64(n)
 	switch {
+	case err == io.EOF && !u.complete():
+		u.err = refuse(400, "incomplete_body", "", errCutBody)
 	case err == io.EOF:
 		u.err = io.EOF
 		u.ended.Store(true)
@@ -73,6 +76,12 @@ func (u *upload) Read(p []byte) (int, error) {
 		return 0, u.err
 	}
 	return n, u.err
+}
+
+// complete reports whether the connection has brought the request to its end.
+// fasthttp takes the end of the connection for that of a chunked body.
+func (u *upload) complete() bool {
+	return u.conn == nil || u.conn.wire.done >= u.ctx.ConnRequestNum()
 }
 
 // arm moves the read deadline, at most a few times in one idle period.

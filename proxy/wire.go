@@ -20,7 +20,8 @@ type wire struct {
 	line    []byte // the beginning of a line whose end has not been read yet
 	head    int    // bytes of the current head, or of the current trailer
 	maxHead int
-	blank   int // empty lines before the request line
+	blank   int    // empty lines before the request line
+	done    uint64 // requests followed to their end
 	framing framing
 }
 
@@ -93,7 +94,7 @@ func (w *wire) feed(p []byte) (int, error) {
 		case wireFixed, wireChunkData:
 			n = int(min(w.left, int64(len(p)-i)))
 			if w.left -= int64(n); w.left == 0 {
-				w.state = after(w.state)
+				w.next()
 			}
 		default:
 			n, err = w.lines(p[i:])
@@ -106,12 +107,19 @@ func (w *wire) feed(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// after is the state after the last byte of a body or chunk.
-func after(s wireState) wireState {
-	if s == wireChunkData {
-		return wireChunkEnd
+// next turns to what follows a whole body or chunk.
+func (w *wire) next() {
+	if w.state == wireChunkData {
+		w.state = wireChunkEnd
+		return
 	}
-	return wireRequestLine
+	w.end()
+}
+
+// end turns to the next request.
+func (w *wire) end() {
+	w.state, w.head = wireRequestLine, 0
+	w.done++
 }
 
 // lines takes one line from p, or its beginning. It returns how many bytes
@@ -175,7 +183,7 @@ func (w *wire) take(line []byte) error {
 		return nil
 	default: // wireTrailer
 		if len(line) == 0 {
-			w.state, w.head = wireRequestLine, 0
+			w.end()
 			return nil
 		}
 		return trailer(line)
@@ -195,7 +203,7 @@ func (w *wire) body() error {
 	case f.length > 0:
 		w.state, w.left = wireFixed, f.length
 	default:
-		w.state = wireRequestLine
+		w.end()
 	}
 	return nil
 }

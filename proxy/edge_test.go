@@ -1,0 +1,465 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+func TestWholeAnswersHaveTheirLength(t *testing.T) {
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error {
+		if ex.Op == pipeline.OpEmbeddings { // as a provider hands on what it has read
+			ex.Response.Header.SetStatusCode(201)
+			ex.Response.Header.SetContentLength(4)
+			ex.Response.Body = &feed{next: list(io.EOF, "abcd")}
+			return nil
+		}
+		return answer(ex, `{"a":1}`)
+	})
+	resp, body, err := r.raw(post(plainBody))
+	if err != nil || resp.StatusCode != 200 || body != `{"a":1}` || resp.ContentLength != 7 {
+		t.Errorf("%v %q %v", resp, body, err)
+	}
+	if resp.Header.Get("X-Headrace-Target") != "p" || !strings.HasPrefix(resp.Header.Get("X-Request-Id"), "req_") {
+		t.Errorf("header %v", resp.Header)
+	}
+	resp, body, err = r.raw(strings.Replace(post(plainBody), "/v1/chat/completions", "/embeddings", 1))
+	if err != nil || resp.StatusCode != 201 || body != "abcd" || resp.ContentLength != 4 {
+		t.Errorf("%v %q %v", resp, body, err)
+	}
+}
+
+func TestRequestIDs(t *testing.T) {
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error {
+		return answer(ex, fmt.Sprintf("%q", ex.Request.Header.Peek("X-Request-Id")))
+	})
+	f := func(sent string, kept bool) {
+		t.Helper()
+		resp, body, err := r.raw(strings.Replace(post(plainBody), "Host: a\r\n", "Host: a\r\nX-Request-Id: "+sent+"\r\n", 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := resp.Header.Get("X-Request-Id")
+		if (got == sent) != kept || body != fmt.Sprintf("%q", got) || got == "" {
+			t.Errorf("sent %q: answered %q, the stages saw %s", sent, got, body)
+		}
+	}
+	f("my-id_1.2:3/4", true)
+	f("a b", false)
+	f(`a"b`, false)
+	f(strings.Repeat("a", 129), false)
+}
+
+func TestStreamsArriveAsSent(t *testing.T) {
+	const pause, n = 50 * time.Millisecond, 5
+	r := start(t, "", func(ctx context.Context, ex *pipeline.Exchange) error {
+		i := 0
+		return events(ex, &feed{next: func() ([]byte, error) {
+			if i++; i > n {
+				return nil, io.EOF
+			}
+			if i > 1 {
+				time.Sleep(pause)
+			}
+			return fmt.Appendf(nil, "data: {\"i\":%d}\n\n", i), nil
+		}})
+	})
+	c := r.dial()
+	_, _ = io.WriteString(c, post(streamBody))
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ct := resp.Header.Get("Content-Type"); ct != "text/event-stream; charset=utf-8" || resp.Header.Get("Cache-Control") != "no-cache" {
+		t.Errorf("header %v", resp.Header)
+	}
+	lines := bufio.NewScanner(resp.Body)
+	last, got := time.Time{}, 0
+	for lines.Scan() {
+		if lines.Text() == "" {
+			continue
+		}
+		got++
+		if !last.IsZero() && time.Since(last) < pause/2 {
+			t.Errorf("event %d came %v after the one before", got, time.Since(last))
+		}
+		last = time.Now()
+	}
+	if got != n || lines.Err() != nil {
+		t.Errorf("%d events, %v", got, lines.Err())
+	}
+}
+
+func TestErrors(t *testing.T) {
+	var fail error
+	r := start(t, "", func(context.Context, *pipeline.Exchange) error { return fail })
+	f := func(err error, status int, code string) *http.Response {
+		t.Helper()
+		fail = err
+		return r.wantError(post(plainBody), status, code)
+	}
+	f(errors.New("10.0.0.1 refused"), 502, "upstream_error")
+	f(pipeline.Fail(418, "teapot", errors.New("short and stout")), 418, "teapot")
+	f(context.DeadlineExceeded, 504, "upstream_timeout")
+	resp := f(&pipeline.Error{Status: 503, Code: "circuit_open", RetryAfter: 1500 * time.Millisecond, Err: io.EOF}, 503, "circuit_open")
+	if resp.Header.Get("Retry-After") != "2" || resp.Header.Get("Retry-After-Ms") != "1500" {
+		t.Errorf("header %v", resp.Header)
+	}
+	f(&pipeline.Error{Status: 400, Code: "x", Body: []byte(`{"error":{"message":"theirs","type":"t","param":null,"code":"c"}}`)}, 400, "c")
+	r.wantError("GET /v1/empty HTTP/1.1\r\nHost: a\r\n\r\n", 500, "no_answer")
+	if _, body, _ := r.raw(post(plainBody)); strings.Contains(body, "10.0.0.1") {
+		t.Error("an address reached the client")
+	}
+}
+
+func TestBadBodies(t *testing.T) {
+	called := false
+	r := start(t, "limits: { max_body: 1KiB }", func(_ context.Context, ex *pipeline.Exchange) error {
+		called = true
+		return answer(ex, "{}")
+	})
+	f := func(body string, status int, code string) {
+		t.Helper()
+		r.wantError(post(body), status, code)
+	}
+	f("", 400, "missing_body")
+	f("[1]", 400, "invalid_json")
+	f(`{"model":"a"`, 400, "invalid_json")
+	f(`{"model":"a","model":"b"}`, 400, "invalid_json")
+	f(`{"model":"a"} x`, 400, "invalid_json")
+	f(`{"messages":[]}`, 400, "missing_field")
+	f(`{"model":null}`, 400, "missing_field")
+	f(`{"model":1}`, 400, "invalid_type")
+	f(`{"model":""}`, 400, "invalid_type")
+	f(`{"model":"a","stream":"yes"}`, 400, "invalid_type")
+	f(`{"model":"a","x":"`+strings.Repeat("y", 1024)+`"}`, 413, "request_too_large")
+	chunked := "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+	r.wantError(chunked+"800\r\n"+strings.Repeat(" ", 0x800)+"\r\n0\r\n\r\n", 413, "request_too_large")
+	r.wantError(chunked+"2 \r\n{}\r\n0\r\n\r\n", 400, "malformed_request")
+	r.wantError(strings.Replace(post("x"), "Content-Type", "Content-Encoding: gzip\r\nContent-Type", 1), 415, "unsupported_content_encoding")
+	r.wantError("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9999\r\n\r\n", 413, "request_too_large")
+	if called {
+		t.Error("a bad request reached the provider")
+	}
+	if resp, _, err := r.raw(chunked + "3d\r\n" + plainBody + "\r\n0\r\n\r\n"); err != nil || resp.StatusCode != 200 {
+		t.Errorf("a good chunked request: %v %v", resp, err)
+	}
+}
+
+// TestIncompleteBodies needs a body that ends early never to reach a provider.
+func TestIncompleteBodies(t *testing.T) {
+	var called atomic.Int32
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error {
+		called.Add(1)
+		return answer(ex, "{}")
+	})
+	f := func(request string) {
+		t.Helper()
+		c := r.dial()
+		_, _ = io.WriteString(c, request)
+		_ = c.(interface{ CloseWrite() error }).CloseWrite()
+		if resp, body, err := readAnswer(bufio.NewReader(c)); err == nil && resp.StatusCode < 400 {
+			t.Errorf("answered %d %s", resp.StatusCode, body)
+		}
+	}
+	whole := post(plainBody)
+	f(whole[:len(whole)-1])
+	f("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3d\r\n" + plainBody + "\r\n")
+	f("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3d\r\n" + plainBody + "\r\n0\r\n")
+	if n := called.Load(); n != 0 {
+		t.Errorf("the provider was called %d times", n)
+	}
+}
+
+func TestSlowClients(t *testing.T) {
+	r := start(t, "timeouts: { header: 200ms, body_idle: 200ms }", func(_ context.Context, ex *pipeline.Exchange) error {
+		return answer(ex, "{}")
+	})
+	f := func(request string) {
+		t.Helper()
+		began := time.Now()
+		r.wantError(request, 408, "request_timeout")
+		if took := time.Since(began); took < 100*time.Millisecond || took > 5*time.Second {
+			t.Errorf("refused after %v", took)
+		}
+	}
+	whole := post(plainBody)
+	f(whole[:len(whole)-5])
+	f(whole[:20])
+	// A body that trickles in is refused although no pause is long.
+	c := r.dial()
+	_, _ = io.WriteString(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(10 * time.Millisecond):
+				if _, err := io.WriteString(c, " "); err != nil {
+					return
+				}
+			}
+		}
+	}()
+	resp, body, err := readAnswer(bufio.NewReader(c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkError(t, resp, body, 408, "request_timeout")
+}
+
+func TestMemoryBudget(t *testing.T) {
+	release := make(chan struct{})
+	r := start(t, "limits: { body_memory: 1MiB }", func(_ context.Context, ex *pipeline.Exchange) error {
+		<-release
+		return answer(ex, "{}")
+	})
+	big := `{"model":"plain","x":"` + strings.Repeat("y", 600<<10) + `"}`
+	first := r.dial()
+	go io.WriteString(first, post(big))
+	eventually(t, "the first body held", func() bool { return r.memory.left.Load() < 512<<10 })
+	resp := r.wantError(post(big), 503, "overloaded")
+	if resp != nil && resp.Header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	if resp, _, err := r.raw(post(plainBody[:1])); err != nil || resp.StatusCode != 400 {
+		t.Errorf("a small body is refused too: %v %v", resp, err)
+	}
+	close(release)
+	if resp, _, err := readAnswer(bufio.NewReader(first)); err != nil || resp.StatusCode != 200 {
+		t.Errorf("the first: %v %v", resp, err)
+	}
+	eventually(t, "memory given back", func() bool { return r.memory.left.Load() == 1<<20 })
+}
+
+func TestPanicsCostOneRequest(t *testing.T) {
+	var where string
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error {
+		switch where {
+		case "call":
+			panic("canary-1")
+		case "first":
+			return events(ex, &feed{next: func() ([]byte, error) { panic("canary-2") }})
+		case "later":
+			n := 0
+			return events(ex, &feed{next: func() ([]byte, error) {
+				if n++; n > 1 {
+					panic("canary-3")
+				}
+				return []byte("data: {}\n\n"), nil
+			}})
+		}
+		return answer(ex, "{}")
+	})
+	for _, where = range []string{"call", "first"} {
+		r.wantError(post(plainBody), 500, "internal_error")
+	}
+	where = "later"
+	_, body, err := r.raw(post(streamBody))
+	if err == nil || !strings.Contains(body, `"code":"internal_error"`) || strings.Contains(body, "canary") {
+		t.Errorf("%q, %v", body, err)
+	}
+	where = ""
+	if resp, _, err := r.raw(post(plainBody)); err != nil || resp.StatusCode != 200 {
+		t.Errorf("after the panics: %v %v", resp, err)
+	}
+	for i := 1; i <= 3; i++ {
+		if !strings.Contains(r.log.String(), fmt.Sprintf("canary-%d", i)) {
+			t.Errorf("panic %d is not in the log", i)
+		}
+	}
+}
+
+// TestBrokenStreams needs an answer that breaks to look broken.
+func TestBrokenStreams(t *testing.T) {
+	cut := &pipeline.Error{Status: 502, Code: "upstream_cut", Err: errors.New("the upstream stopped")}
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error {
+		switch string(ex.Request.Header.RequestURI()) {
+		case "/v1/files/a":
+			ex.Response.Header.SetStatusCode(200)
+			ex.Response.Header.SetContentType("application/octet-stream")
+			ex.Response.Header.SetContentLength(100)
+			ex.Response.Body = &feed{next: list(cut, "abc")}
+			return nil
+		case "/v1/embeddings":
+			return events(ex, &feed{next: list(cut)})
+		}
+		return events(ex, &feed{next: list(cut, "data: {}\n\n")})
+	})
+	_, body, err := r.raw(post(streamBody))
+	if err == nil || !strings.HasPrefix(body, "data: {}\n\ndata: {\"error\":{") || strings.Contains(body, "[DONE]") {
+		t.Errorf("a stream cut midway: %q, %v", body, err)
+	}
+	r.wantError(strings.Replace(post(streamBody), "chat/completions", "embeddings", 1), 502, "upstream_cut")
+	_, body, err = r.raw("GET /v1/files/a HTTP/1.1\r\nHost: a\r\n\r\n")
+	if err == nil || body != "" && body != "abc" {
+		t.Errorf("a file cut midway: %q, %v", body, err)
+	}
+	eventually(t, "the cut logged", func() bool { return strings.Count(r.log.String(), `"error":"upstream_cut"`) == 3 })
+}
+
+func TestPaths(t *testing.T) {
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error {
+		return answer(ex, fmt.Sprintf(`{"op":%q,"uri":%q,"method":%q,"n":%d}`, ex.Op, ex.Request.Header.RequestURI(), ex.Request.Header.Method(), len(ex.Request.Body)))
+	})
+	f := func(method, target, want string) {
+		t.Helper()
+		body := ""
+		if method == "POST" {
+			body = plainBody
+		}
+		_, got, err := r.raw(fmt.Sprintf("%s %s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", method, target, len(body), body))
+		if err != nil || got != want {
+			t.Errorf("%s %s: %s %v; want %s", method, target, got, err, want)
+		}
+	}
+	f("POST", "/v1/chat/completions", `{"op":"chat","uri":"/v1/chat/completions","method":"POST","n":61}`)
+	f("POST", "/chat/completions?a=b", `{"op":"chat","uri":"/v1/chat/completions?a=b","method":"POST","n":61}`)
+	f("POST", "http://x.example/v1/chat/completions?a", `{"op":"chat","uri":"/v1/chat/completions?a","method":"POST","n":61}`)
+	f("POST", "/v1/embeddings", `{"op":"embeddings","uri":"/v1/embeddings","method":"POST","n":61}`)
+	f("GET", "/v1/chat/completions", `{"op":"other","uri":"/v1/chat/completions","method":"GET","n":0}`)
+	f("GET", "/v1/files?limit=0", `{"op":"other","uri":"/v1/files?limit=0","method":"GET","n":0}`)
+	f("POST", "/v1/files", `{"op":"other","uri":"/v1/files","method":"POST","n":0}`)
+	f("PATCH", "/v1/a%20b/c", `{"op":"other","uri":"/v1/a%20b/c","method":"PATCH","n":0}`)
+	f("DELETE", "/v1/models/ft:a", `{"op":"other","uri":"/v1/models/ft:a","method":"DELETE","n":0}`)
+	f("GET", "/v1/models/plain", `{"id":"plain","object":"model","created":1700000000,"owned_by":"headrace"}`)
+	f("GET", "/models/plain", `{"id":"plain","object":"model","created":1700000000,"owned_by":"headrace"}`)
+	f("GET", "/v1/models/a%2Fb", `{"op":"models","uri":"/v1/models/a%2Fb","method":"GET","n":0}`)
+	for _, p := range []string{"//v1/files", "/v1//files", "/v1/./files", "/v1/../files", "/v1/%2e%2e/files", "/v1/a%2fb", "/v1/a%5Cb", "/v1/%00", "/v1/%zz", "/v1/a%2", "/v1/.."} {
+		r.wantError("GET "+p+" HTTP/1.1\r\nHost: a\r\n\r\n", 400, "ambiguous_path")
+	}
+	r.wantError("GET /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n", 404, "unknown_path")
+	r.wantError("DELETE /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n", 404, "unknown_path")
+}
+
+func TestModelsAreListed(t *testing.T) {
+	upstream := `{"object":"list","extra":1,"data":[{"id":"theirs","object":"model"},{"id":"plain","object":"model"}]}`
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error { return answer(ex, upstream) })
+	get := "GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n"
+	if _, body, _ := r.raw(get); body != upstream {
+		t.Errorf("names that the upstream has too are listed twice: %s", body)
+	}
+	upstream = `{"object":"list","data":[]}`
+	want := `{"object":"list","data":[{"id":"plain","object":"model","created":1700000000,"owned_by":"headrace"}]}`
+	if _, body, _ := r.raw(get); body != want {
+		t.Errorf("%s", body)
+	}
+}
+
+func TestEverythingNeedsTheKey(t *testing.T) {
+	scripts.Store(t.Name(), script(func(_ context.Context, ex *pipeline.Exchange) error { return answer(ex, "{}") }))
+	r := startFile(t, func() string { return "before: [ key: { key: k } ]\n" + file(t.Name(), "") })
+	for _, p := range []string{
+		"/v1/chat/completions", "/chat/completions", "/v1/embeddings", "/v1/models", "/v1/models/plain", "/v1/files", "/v1/nothing",
+		"/elsewhere", "/", "/metrics", "/debug/pprof/", "http://a/v1/models",
+	} {
+		for _, m := range []string{"GET", "POST", "DELETE", "OPTIONS"} {
+			r.wantError(m+" "+p+" HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", 401, "invalid_api_key")
+		}
+	}
+	for _, p := range []string{"/health/liveliness", "/health/liveness", "/health/readiness", "/health"} {
+		resp, body, err := r.raw("GET " + p + " HTTP/1.1\r\nHost: a\r\n\r\n")
+		if err != nil || resp.StatusCode != 200 || resp.Header.Get("X-Request-Id") == "" {
+			t.Errorf("%s: %v %s %v", p, resp, body, err)
+		}
+	}
+	if resp, _, _ := r.raw(strings.Replace(post(plainBody), "Host: a", "Host: a\r\nAuthorization: Bearer k", 1)); resp.StatusCode != 200 {
+		t.Errorf("with the key: %v", resp)
+	}
+}
+
+// TestCorpusOverTheWire sends the malformed corpus to a running server: each
+// is refused in OpenAI's shape or dropped, and none reaches a provider as more
+// than the valid requests in front of the flaw.
+func TestCorpusOverTheWire(t *testing.T) {
+	dir := shared(t, "gunicorn-requests")
+	var called atomic.Int32
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error {
+		called.Add(1)
+		return answer(ex, "{}")
+	})
+	files, _ := filepath.Glob(filepath.Join(dir, "invalid", "*.http"))
+	for _, file := range files {
+		for _, raw := range [][]byte{rawRequest(t, file), withHost(rawRequest(t, file))} {
+			if follow(raw, 1<<20) == nil {
+				continue // what it breaks is a setting we do not have
+			}
+			c := r.dial()
+			_, _ = c.Write(raw)
+			_ = c.(interface{ CloseWrite() error }).CloseWrite()
+			resp, body, err := readAnswer(bufio.NewReader(c))
+			if err == nil && resp.StatusCode < 400 {
+				t.Errorf("%s: answered %d %s", filepath.Base(file), resp.StatusCode, body)
+			}
+			if err == nil && !strings.HasPrefix(body, `{"error":{"message":`) {
+				t.Errorf("%s: answered %q", filepath.Base(file), body)
+			}
+			_ = c.Close()
+		}
+	}
+	if n := called.Load(); n != 0 {
+		t.Errorf("%d malformed requests reached the provider", n)
+	}
+}
+
+// TestPipelinedFlaw needs the requests in front of a malformed one to be
+// answered, and nothing behind it.
+func TestPipelinedFlaw(t *testing.T) {
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error { return answer(ex, "{}") })
+	c := r.dial()
+	_, _ = io.WriteString(c, post(plainBody)+post(plainBody)+"GET / HTTP/1.1\nHost: a\r\n\r\n"+post(plainBody))
+	br := bufio.NewReader(c)
+	for i, want := range []int{200, 200, 400} {
+		resp, body, err := readAnswer(br)
+		if err != nil || resp.StatusCode != want {
+			t.Fatalf("answer %d: %v %s %v", i, resp, body, err)
+		}
+	}
+	if _, err := br.ReadByte(); err != io.EOF {
+		t.Errorf("the connection goes on: %v", err)
+	}
+}
+
+func TestHeadAndOldHTTP(t *testing.T) {
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error {
+		if ex.Request.Header.IsHead() {
+			ex.Response.Header.SetStatusCode(200)
+			ex.Response.Header.SetContentType("text/plain")
+			ex.Response.Header.SetContentLength(1234)
+			return nil
+		}
+		if strings.Contains(string(ex.Request.Body), `"stream":true`) {
+			return events(ex, &feed{next: list(io.EOF, "data: {}\n\n")})
+		}
+		return answer(ex, "{}")
+	})
+	c := r.dial()
+	_, _ = io.WriteString(c, "HEAD /v1/files/a HTTP/1.1\r\nHost: a\r\n\r\n"+post(plainBody))
+	br := bufio.NewReader(c)
+	resp, err := http.ReadResponse(br, &http.Request{Method: "HEAD"})
+	if err != nil || resp.ContentLength != 1234 {
+		t.Fatalf("HEAD: %v %v", resp, err)
+	}
+	if resp, body, err := readAnswer(br); err != nil || body != "{}" {
+		t.Errorf("after HEAD: %v %q %v", resp, body, err)
+	}
+	old := func(body string) string {
+		return fmt.Sprintf("POST /v1/chat/completions HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	}
+	if resp, body, err := r.raw(old(plainBody)); err != nil || resp.StatusCode != 200 || body != "{}" {
+		t.Errorf("HTTP/1.0: %v %q %v", resp, body, err)
+	}
+	r.wantError(old(streamBody), 505, "http_1_0_stream")
+}

@@ -1,0 +1,408 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+// certificate writes a self-signed certificate and its key.
+func certificate(t *testing.T) (cert, key string) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for file, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: raw}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, key
+}
+
+// TestDepartedClients needs the end of the client's connection to end the
+// exchange within 50 ms: before the first byte and between events, by FIN and
+// by RST, over TCP and over TLS, with another request already queued.
+func TestDepartedClients(t *testing.T) {
+	cert, key := certificate(t)
+	const rounds = 40
+	for _, secure := range []bool{false, true} {
+		for _, when := range []string{"before the first byte", "between events"} {
+			for _, how := range []string{"fin", "rst", "queued"} {
+				name := fmt.Sprintf("%s, %s, tls %v", when, how, secure)
+				extra := ""
+				if secure {
+					extra = fmt.Sprintf("tls: { cert: %q, key: %q }", cert, key)
+				}
+				waiting, gone := make(chan struct{}, 1), make(chan time.Time, 1)
+				wait := func(ctx context.Context) error {
+					waiting <- struct{}{}
+					<-ctx.Done()
+					gone <- time.Now()
+					return pipeline.Cause(ctx)
+				}
+				scripts.Store(name, script(func(ctx context.Context, ex *pipeline.Exchange) error {
+					if when == "before the first byte" {
+						return wait(ctx)
+					}
+					n := 0
+					return events(ex, &feed{next: func() ([]byte, error) {
+						if n++; n == 1 {
+							return []byte("data: {}\n\n"), nil
+						}
+						return nil, wait(ctx)
+					}})
+				}))
+				r := startFile(t, func() string { return file(name, extra) })
+				var took []time.Duration
+				for range rounds {
+					raw := r.dial()
+					c := raw
+					if secure {
+						c = tls.Client(raw, &tls.Config{InsecureSkipVerify: true}) // #nosec G402 -- a certificate of this test
+					}
+					request := post(streamBody)
+					if how == "queued" {
+						request += request[:20]
+					}
+					if _, err := io.WriteString(c, request); err != nil {
+						t.Fatal(name, err)
+					}
+					<-waiting
+					if how == "rst" {
+						_ = raw.(*net.TCPConn).SetLinger(0)
+					}
+					left := time.Now()
+					_ = raw.Close()
+					took = append(took, (<-gone).Sub(left))
+				}
+				slices.Sort(took)
+				if worst := took[len(took)-2]; worst > 50*time.Millisecond {
+					t.Errorf("%s: noticed after %v (median %v)", name, worst, took[len(took)/2])
+				}
+			}
+		}
+	}
+}
+
+func TestShutdownLetsStreamsEnd(t *testing.T) {
+	const streams = 500
+	var open atomic.Int32
+	finish := make(chan struct{})
+	r := start(t, "", func(ctx context.Context, ex *pipeline.Exchange) error {
+		open.Add(1)
+		n := 0
+		return events(ex, &feed{next: func() ([]byte, error) {
+			switch n++; n {
+			case 1:
+				return []byte("data: {}\n\n"), nil
+			case 2:
+				select {
+				case <-finish:
+					return []byte("data: [DONE]\n\n"), nil
+				case <-ctx.Done():
+					return nil, pipeline.Cause(ctx)
+				}
+			}
+			return nil, io.EOF
+		}})
+	})
+	var whole atomic.Int32
+	var wg sync.WaitGroup
+	for range streams {
+		c := r.dial()
+		wg.Go(func() {
+			_, _ = io.WriteString(c, post(streamBody))
+			_, body, err := readAnswer(bufio.NewReader(c))
+			if err == nil && strings.HasSuffix(body, "data: [DONE]\n\n") {
+				whole.Add(1)
+			}
+		})
+	}
+	eventually(t, "all streams open", func() bool { return open.Load() == streams })
+	done := make(chan error, 1)
+	go func() { done <- r.Shutdown(context.Background()) }()
+	eventually(t, "not ready", func() bool {
+		resp, err := http.Get("http://" + r.AdminAddr().String() + "/health/readiness")
+		if err != nil {
+			return false
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == 503
+	})
+	close(finish)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	if n := whole.Load(); n != streams {
+		t.Errorf("%d of %d streams ended whole", n, streams)
+	}
+}
+
+// TestShutdownEndsTheRest needs answers that outlast the grace to be told so,
+// and not to look whole.
+func TestShutdownEndsTheRest(t *testing.T) {
+	waiting := make(chan struct{}, 1)
+	r := start(t, "timeouts: { drain: 50ms }", func(ctx context.Context, ex *pipeline.Exchange) error {
+		n := 0
+		return events(ex, &feed{next: func() ([]byte, error) {
+			if n++; n == 1 {
+				return []byte("data: {}\n\n"), nil
+			}
+			waiting <- struct{}{}
+			<-ctx.Done()
+			return nil, pipeline.Cause(ctx)
+		}})
+	})
+	c := r.dial()
+	_, _ = io.WriteString(c, post(streamBody))
+	<-waiting
+	if err := r.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+	_, body, err := readAnswer(bufio.NewReader(c))
+	if err == nil || !strings.Contains(body, `"code":"shutting_down"`) {
+		t.Errorf("%q %v", body, err)
+	}
+}
+
+// TestReloadUnderLoad swaps configurations while requests run: none fails, and
+// each is served by one configuration.
+func TestReloadUnderLoad(t *testing.T) {
+	for _, name := range []string{"a", "b"} {
+		scripts.Store(t.Name()+name, script(func(_ context.Context, ex *pipeline.Exchange) error {
+			return answer(ex, name+string(ex.Target.Name[1]))
+		}))
+	}
+	var version atomic.Int32
+	r := startFile(t, func() string {
+		n := version.Load()
+		if n < 0 {
+			return "nonsense: 1"
+		}
+		v := string("ab"[n%2])
+		return strings.NewReplacer("p: {", "p"+v+": {", "provider: p ", "provider: p"+v+" ").Replace(file(t.Name()+v, ""))
+	})
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var served atomic.Int64
+	for range 4 {
+		c := r.dial()
+		wg.Go(func() {
+			br := bufio.NewReader(c)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				_, _ = io.WriteString(c, post(plainBody))
+				resp, body, err := readAnswer(br)
+				if err != nil || resp.StatusCode != 200 || body != "aa" && body != "bb" {
+					t.Errorf("%v %q %v", resp, body, err)
+					return
+				}
+				served.Add(1)
+			}
+		})
+	}
+	for i := range 100 {
+		version.Store(int32(i))
+		if err := r.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	version.Store(-1)
+	if err := r.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "nonsense") {
+		t.Errorf("a bad file: %v", err)
+	}
+	eventually(t, "requests after the bad file", func() bool { return served.Load() > 200 })
+	close(stop)
+	wg.Wait()
+}
+
+func TestTooManyConnections(t *testing.T) {
+	r := start(t, "limits: { max_connections: 2 }", func(_ context.Context, ex *pipeline.Exchange) error { return answer(ex, "{}") })
+	a, b := r.dial(), r.dial()
+	for _, c := range []net.Conn{a, b} {
+		_, _ = io.WriteString(c, post(plainBody))
+		if resp, _, err := readAnswer(bufio.NewReader(c)); err != nil || resp.StatusCode != 200 {
+			t.Fatalf("%v %v", resp, err)
+		}
+	}
+	resp, body, err := readAnswer(bufio.NewReader(r.dial()))
+	if err != nil || resp.StatusCode != 503 || !strings.Contains(body, "overloaded") {
+		t.Errorf("the third: %v %q %v", resp, body, err)
+	}
+	_ = a.Close()
+	eventually(t, "room again", func() bool {
+		c := r.dial()
+		defer c.Close()
+		_, _ = io.WriteString(c, post(plainBody))
+		resp, _, err := readAnswer(bufio.NewReader(c))
+		return err == nil && resp.StatusCode == 200
+	})
+}
+
+func TestTooManyRequests(t *testing.T) {
+	release := make(chan struct{})
+	var once sync.Once
+	r := start(t, "limits: { max_concurrent: 1 }", func(_ context.Context, ex *pipeline.Exchange) error {
+		<-release
+		return answer(ex, "{}")
+	})
+	defer once.Do(func() { close(release) })
+	first := r.dial()
+	_, _ = io.WriteString(first, post(plainBody))
+	eventually(t, "the first running", func() bool { return r.running.Load() == 1 })
+	r.wantError(post(plainBody), 503, "overloaded")
+	once.Do(func() { close(release) })
+	if resp, _, err := readAnswer(bufio.NewReader(first)); err != nil || resp.StatusCode != 200 {
+		t.Errorf("the first: %v %v", resp, err)
+	}
+	eventually(t, "room again", func() bool {
+		resp, _, err := r.raw(post(plainBody))
+		return err == nil && resp.StatusCode == 200
+	})
+}
+
+// TestUploadsStream needs a body that is passed through to arrive piece by
+// piece, with its length, and an answer not to wait for it.
+func TestUploadsStream(t *testing.T) {
+	pieces := make(chan string)
+	r := start(t, "limits: { max_upload: 1MiB }", func(_ context.Context, ex *pipeline.Exchange) error {
+		if strings.HasSuffix(string(ex.Request.Header.RequestURI()), "/early") {
+			return answer(ex, `{"early":true}`)
+		}
+		if len(ex.Request.Body) > 0 {
+			t.Error("the body was held")
+		}
+		buf := make([]byte, 4096)
+		total := 0
+		for {
+			n, err := ex.Request.Upload.Read(buf)
+			total += n
+			if n > 0 && total < 100 {
+				pieces <- string(buf[:n])
+			}
+			if err == io.EOF {
+				return answer(ex, fmt.Sprintf(`{"size":%d,"read":%d}`, ex.Request.UploadSize, total))
+			}
+			if err != nil {
+				return err
+			}
+		}
+	})
+	c := r.dial()
+	send := func(s string) { _, _ = io.WriteString(c, s) }
+	send("POST /v1/files HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 6\r\n\r\nab")
+	got := <-pieces
+	for len(got) < 2 {
+		got += <-pieces
+	}
+	send("cd")
+	for len(got) < 4 {
+		got += <-pieces
+	}
+	send("ef")
+	for len(got) < 6 {
+		got += <-pieces
+	}
+	br := bufio.NewReader(c)
+	if resp, body, err := readAnswer(br); err != nil || body != `{"size":6,"read":6}` || got != "abcdef" || resp.Close {
+		t.Errorf("%v %q %v; pieces %q", resp, body, err, got)
+	}
+	send("POST /v1/files HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+	<-pieces
+	send("0\r\n\r\n")
+	if resp, body, err := readAnswer(br); err != nil || body != `{"size":-1,"read":3}` {
+		t.Errorf("chunked: %v %q %v", resp, body, err)
+	}
+	send("POST /v1/early HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nab")
+	if resp, body, err := readAnswer(br); err != nil || body != `{"early":true}` || !resp.Close {
+		t.Errorf("an early answer: %v %q %v", resp, body, err)
+	}
+	r.wantError("POST /v1/files HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\nab", 413, "request_too_large")
+}
+
+// TestDeclaredLengthAllocatesNothing holds many connections that declare much
+// and send one byte.
+func TestDeclaredLengthAllocatesNothing(t *testing.T) {
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error { return answer(ex, "{}") })
+	for range 100 {
+		c := r.dial()
+		_, _ = io.WriteString(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 33000000\r\n\r\n{")
+	}
+	eventually(t, "all being read", func() bool { return r.running.Load() == 100 })
+	if held := 256<<20 - r.memory.left.Load(); held > 1<<20 {
+		t.Errorf("%d bytes are held for 100", held)
+	}
+}
+
+// TestEdgeAllocatesNothing holds a request whose answer a stage has ready to
+// zero allocations, from the first byte read to the last written.
+func TestEdgeAllocatesNothing(t *testing.T) {
+	body := []byte(`{"object":"chat.completion","choices":[]}`)
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error {
+		ex.Response.Header.SetStatusCode(200)
+		ex.Response.Header.SetContentType("application/json")
+		ex.Response.SetBody(body)
+		return nil
+	})
+	c := r.dial()
+	request := []byte(post(plainBody))
+	buf := make([]byte, 4096)
+	once := func() {
+		if _, err := c.Write(request); err != nil {
+			t.Fatal(err)
+		}
+		for n := 0; !bytes.HasSuffix(buf[:n], body); {
+			m, err := c.Read(buf[n:])
+			if n += m; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for range 200 {
+		once()
+	}
+	if n := testing.AllocsPerRun(500, once); n >= 1 {
+		t.Errorf("%v allocations for a request", n)
+	}
+}
