@@ -120,6 +120,8 @@ type Exchange struct {
 	Request  Request
 	Response Response
 	Passages []Passage // found so far; ordered by whoever ranked last
+	// Retrieval is set by the first stage of retrieval; nil where there is none.
+	Retrieval *Retrieval
 
 	Op     Operation
 	Route  string    // name of the matched route
@@ -221,6 +223,10 @@ func (ex *Exchange) Fork(ctx context.Context) *Exchange {
 	b.Request.Upload, b.Request.UploadSize = ex.Request.Upload, ex.Request.UploadSize
 	b.Request.Wait = ex.Request.Wait
 	b.Passages = append(b.Passages[:0], ex.Passages...)
+	if ex.Retrieval != nil {
+		r := *ex.Retrieval
+		b.Retrieval = &r
+	}
 	b.Op, b.Route, b.Tenant, b.Policy = ex.Op, ex.Route, ex.Tenant, ex.Policy
 	b.Model, b.Targets, b.Target = ex.Model, ex.Targets, ex.Target
 	b.Began, b.skip = ex.Began, ex.skip
@@ -293,7 +299,7 @@ func (ex *Exchange) recycle() {
 	ex.Request.Wait = Wait{}
 	ex.Response.Reset()
 	clear(ex.Passages)
-	ex.Passages = ex.Passages[:0]
+	ex.Passages, ex.Retrieval = ex.Passages[:0], nil
 	ex.Op, ex.Route, ex.Tenant, ex.Policy = OpOther, "", "", nil
 	ex.Model, ex.Targets, ex.Target = nil, nil, nil
 	ex.Began = time.Time{}

@@ -33,6 +33,9 @@ type Target struct {
 	Model string
 	// FirstByte and Idle override the provider's timeouts when above zero.
 	FirstByte, Idle time.Duration
+	// Sum digests the settings of the provider, so that it differs where the
+	// same name stands for something else. It is zero if nobody set it.
+	Sum [32]byte
 }
 
 // Upstream returns the upstream's name of the model that the client called

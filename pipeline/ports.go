@@ -38,14 +38,12 @@ type CacheStore interface {
 	Set(ctx context.Context, key Key, value []byte, ttl time.Duration) error
 }
 
-// A Passage is a piece of text found for the request.
-type Passage struct {
-	ID, Text, Source string
-	Score            float32
-}
-
 // A Policy is what one tenant may do.
 type Policy struct {
-	// Models that may be asked for; nil for all.
-	Models []string
+	// Collections that requests may name; nil for all.
+	Collections []string
+	// Scopes are further permissions, such as graph:query.
+	Scopes []string
+	// Admin may manage tenants and their keys.
+	Admin bool
 }

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -8,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/pipetest"
 )
 
 // Pairs of requests, and whether the second may have the first one's answer.
@@ -77,11 +80,11 @@ func TestSameness(t *testing.T) {
 	}
 	a, b := pipeline.Passage{ID: "1", Text: "a"}, pipeline.Passage{ID: "2", Text: "b"}
 	f(true, found(a, b), found(a, b))
-	f(true, found(a), found(pipeline.Passage{ID: "1", Text: "a", Score: 0.5}))
+	f(true, found(a), found(pipeline.Passage{ID: "1", Text: "a", Index: 3}))
 	f(false, found(a, b), found(b, a))
 	f(false, found(a), found())
 	f(false, found(a), found(pipeline.Passage{ID: "1", Text: "changed"}))
-	f(false, found(pipeline.Passage{ID: "ab"}), found(pipeline.Passage{ID: "a", Source: "b"}))
+	f(false, found(pipeline.Passage{ID: "ab"}), found(pipeline.Passage{ID: "a", Text: "b"}))
 }
 
 // Tenants that ask the same at the same time, from one cache, never see an
@@ -122,4 +125,50 @@ func TestTenantsNeverShare(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// A reload keeps the store. What a provider's name stands for is part of the
+// key, so that another upstream's answers are not taken for this one's.
+func TestReload(t *testing.T) {
+	reg := config.Registry{Plugin, pipetest.Fixed[pipeline.CacheStore]("keeps", &flaky{values: map[pipeline.Key][]byte{}}),
+		config.Define[pipeline.Provider]("says", says{}, "package p")}
+	var old *config.Snapshot
+	f := func(text, wantCache, wantBody string) {
+		t.Helper()
+		s, err := config.Load(t.Context(), config.Source{File: "test.yaml", Data: []byte(
+			"providers: { p: { says: { text: " + text + " } } }\nstores: { kept: { keeps: {} } }\nmodels: { \"*\": [ { provider: p } ] }\n" +
+				"routes: [ { name: test, match: { path: /v1/* }, chain: [ cache: { store: kept } ] } ]\n")}, reg, nil, old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Release)
+		old = s
+		ex := newRequest()
+		defer ex.Release()
+		ex.Model = s.Models.Any()
+		ex.Target = ex.Model.Targets[0]
+		if err := append(s.Routes[0].Chain[:1:1], pipeline.CallTarget).Handle(ex.Context(), ex); err != nil {
+			t.Fatal(err)
+		}
+		got, _ := ex.Response.Whole()
+		if cache := string(ex.Response.Header.Peek(header)); cache != wantCache || string(got) != wantBody {
+			t.Errorf("%s: %s %s; want %s %s", text, cache, got, wantCache, wantBody)
+		}
+	}
+	f("a", "miss", `{"text":"a"}`)
+	f("a", "hit", `{"text":"a"}`)
+	f("b", "miss", `{"text":"b"}`)
+	f("a", "hit", `{"text":"a"}`)
+}
+
+type says struct {
+	Text string `yaml:"text"`
+}
+
+func (s says) Build(context.Context, config.Env) (pipeline.Provider, error) { return s, nil }
+
+func (s says) Call(_ context.Context, ex *pipeline.Exchange) error {
+	ex.Response.Header.SetContentType("application/json")
+	ex.Response.SetBody(fmt.Appendf(nil, `{"text":%q}`, s.Text))
+	return nil
 }
