@@ -35,6 +35,24 @@ func (o *outcome) add(target string, s *sample) {
 	}
 }
 
+// even fills up the rounds that a target missed, so that those after them are
+// still compared with their own.
+func (o *outcome) even() {
+	rounds := 0
+	for _, v := range o.values {
+		for _, x := range v {
+			rounds = max(rounds, len(x))
+		}
+	}
+	for _, v := range o.values {
+		for _, m := range o.scenario.metrics {
+			for len(v[m.name]) < rounds {
+				v[m.name] = append(v[m.name], unknown)
+			}
+		}
+	}
+}
+
 func (o outcome) median(m metric, target string) stats.Median {
 	return stats.MedianOf(o.values[target][m.name])
 }

@@ -53,6 +53,7 @@ func (r *runner) run(ctx context.Context, s scenario) (outcome, error) {
 		if err := r.pass(ctx, s, rounds, &o); err != nil {
 			return o, fmt.Errorf("scenario %s: %w", s.name, err)
 		}
+		o.even()
 	}
 	return o, nil
 }
