@@ -1,0 +1,138 @@
+// Package sse splits and writes server-sent events.
+//
+// A stream is taken apart at its blank lines only: events pass through as they
+// came, comments included. Lines may end in LF, CRLF or CR. What this package
+// writes ends lines in LF, and nothing in the data or the name can begin a
+// field of its own.
+package sse
+
+import "bytes"
+
+// Done is the data of the event that ends a stream of the OpenAI interface. It
+// must not be written to.
+var Done = []byte("[DONE]")
+
+// Cut returns the first event of frame, with the blank line that ends it, and
+// what follows. If frame holds no whole event, both are nil. A blank line that
+// no field precedes is an event without data.
+func Cut(frame []byte) (event, rest []byte) {
+	for at := 0; ; {
+		line, next := cutLine(frame[at:])
+		switch {
+		case next == 0:
+			return nil, nil
+		case len(line) == 0:
+			return frame[: at+next : at+next], frame[at+next:]
+		}
+		at += next
+	}
+}
+
+// cutLine returns the first line of b and the index of what follows its end, or
+// 0 if the line does not end.
+func cutLine(b []byte) (line []byte, next int) {
+	end := bytes.IndexByte(b, '\n')
+	line = b
+	if end >= 0 {
+		line = b[:end]
+	}
+	if cr := bytes.IndexByte(line, '\r'); cr >= 0 {
+		if cr+1 == end {
+			return b[:cr], end + 1
+		}
+		return b[:cr], cr + 1
+	}
+	return line, end + 1
+}
+
+// field splits a line at its colon; the space after it is no part of the value.
+func field(line []byte) (name, value []byte) {
+	name, value, _ = bytes.Cut(line, []byte{':'})
+	if len(value) > 0 && value[0] == ' ' {
+		value = value[1:]
+	}
+	return name, value
+}
+
+// Data returns the data of an event. It points into the event if that has one
+// line of it; several are joined by LF behind dst. It reports false if the
+// event has no data, as a comment has none.
+func Data(dst, event []byte) (data []byte, ok bool) {
+	lines := 0
+	for len(event) > 0 {
+		line, next := cutLine(event)
+		if next == 0 {
+			next = len(event)
+		}
+		event = event[next:]
+		name, value := field(line)
+		if string(name) != "data" {
+			continue
+		}
+		switch lines++; lines {
+		case 1:
+			data = value[:len(value):len(value)]
+		case 2:
+			data = append(append(append(dst, data...), '\n'), value...)
+		default:
+			data = append(append(data, '\n'), value...)
+		}
+	}
+	return data, lines > 0
+}
+
+// Name returns the name of an event, its last field "event"; nil if it has none.
+func Name(event []byte) []byte {
+	var found []byte
+	for len(event) > 0 {
+		line, next := cutLine(event)
+		if next == 0 {
+			next = len(event)
+		}
+		event = event[next:]
+		if name, value := field(line); string(name) == "event" {
+			found = value
+		}
+	}
+	return found
+}
+
+// AppendData appends an event with data. Each line of data, however it ends,
+// becomes a field of its own; the reader joins them by LF again. NUL is left
+// out.
+func AppendData(dst, data []byte) []byte {
+	for {
+		line, next := cutLine(data)
+		dst = append(dst, "data: "...)
+		dst = appendWithout(dst, line, "\x00")
+		dst = append(dst, '\n')
+		if next == 0 {
+			return append(dst, '\n')
+		}
+		data = data[next:]
+	}
+}
+
+// AppendEvent appends an event with a name, unless that is empty, and data as
+// AppendData does. CR, LF and NUL in the name are left out.
+func AppendEvent(dst []byte, name string, data []byte) []byte {
+	if name != "" {
+		dst = append(dst, "event: "...)
+		dst = appendWithout(dst, []byte(name), "\r\n\x00")
+		dst = append(dst, '\n')
+	}
+	return AppendData(dst, data)
+}
+
+// appendWithout appends b without the bytes in set.
+func appendWithout(dst, b []byte, set string) []byte {
+	for len(b) > 0 {
+		at := bytes.IndexAny(b, set)
+		if at < 0 {
+			break
+		}
+		dst = append(dst, b[:at]...)
+		b = b[at+1:]
+	}
+	return append(dst, b...)
+}
