@@ -1,0 +1,217 @@
+package litellm
+
+import (
+	"bytes"
+	"errors"
+	"io"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/chat"
+	"github.com/headrace/headrace/pipeline/sse"
+)
+
+// events is what a call knows of the stream that it passes on.
+type events struct {
+	split    sse.Splitter
+	view     chat.Request // of one event
+	joined   []byte       // data of an event that has several lines of it
+	choices  int          // answers asked for
+	finished int          // answers that have said why they ended
+	begun    bool         // an event with data has been seen
+	over     bool         // nothing more may follow
+	failed   error        // what the next call of Next returns
+}
+
+// end forgets the stream.
+func (e *events) end() {
+	e.split.Reset(nil, 0)
+	e.choices, e.finished, e.begun, e.over, e.failed = 0, 0, false, false, nil
+}
+
+// nextEvents is Next for a stream of events. It returns nothing before the first
+// event with data: whether there is an answer at all is not known until then.
+func (c *call) nextEvents() ([]byte, error) {
+	for {
+		switch {
+		case c.failed != nil:
+			return nil, c.failed
+		case c.over:
+			return nil, io.EOF
+		}
+		frame, err := c.split.Next()
+		if err != nil {
+			return c.conclude(err)
+		}
+		if good := c.inspect(frame); len(good) > 0 {
+			return good, nil
+		}
+	}
+}
+
+// inspect looks at every event of a frame and returns those that may be passed on. If
+// there is one that must not be, it has set failed.
+func (c *call) inspect(frame []byte) []byte {
+	from, to := 0, 0
+	for to < len(frame) && !c.over {
+		event, _ := sse.Cut(frame[to:])
+		if !c.event(event) {
+			break
+		}
+		if to += len(event); !c.begun {
+			from = to
+		}
+	}
+	return frame[from:to]
+}
+
+// event looks at one event and reports whether it may be passed on.
+func (c *call) event(event []byte) bool {
+	data, ok := sse.Data(c.joined[:0], event)
+	if data = bytes.TrimSpace(data); !ok || len(data) == 0 {
+		return true // a comment, or a sign of life
+	}
+	if !c.op.HasModel() {
+		return c.foreign(event, data)
+	}
+	if string(data) == string(sse.Done) {
+		if c.over = true; !c.begun {
+			c.failed = emptyStream()
+		}
+		return c.begun
+	}
+	if chat.Valid(data) != nil {
+		if c.p.InvalidEvents == pass {
+			c.begun = true
+			return true
+		}
+		c.failed = protocolError("the upstream sent an event that is not JSON")
+		return false
+	}
+	if p, ok := c.inBandError(event, data); ok {
+		c.failed = p.err(c.p.secret)
+		return false
+	}
+	c.begun = true
+	switch c.op {
+	case pipeline.OpResponses:
+		c.over = c.terminal(event, data)
+	default:
+		c.finished += finishes(data)
+	}
+	return true
+}
+
+// foreign looks at an event of an interface that the gateway does not know. Only what
+// looks like an error, and comes before anything else, is held back.
+func (c *call) foreign(event, data []byte) bool {
+	if !c.begun && string(sse.Name(event)) == "error" {
+		if p, ok := readProblem(data); ok {
+			c.failed = p.err(c.p.secret)
+			return false
+		}
+	}
+	c.begun = true
+	return true
+}
+
+// inBandError returns the error that an event holds in place of a piece of the answer.
+func (c *call) inBandError(event, data []byte) (problem, bool) {
+	if string(sse.Name(event)) == "error" {
+		if p, ok := readProblem(data); ok {
+			return p, true
+		}
+		return problem{message: "the upstream reported an error"}, true
+	}
+	// In text the quotes would be escaped, so this is a key or a value of its own.
+	if !bytes.Contains(data, errorWord) || c.view.Scan(data) != nil {
+		return problem{}, false
+	}
+	kind, _ := c.view.Member("type")
+	raw, _ := c.view.Member("error")
+	if string(kind) != `"error"` && (len(raw) == 0 || raw[0] == 'n' || raw[0] == 'f') {
+		return problem{}, false
+	}
+	p, ok := readProblem(data)
+	if !ok {
+		p = problem{message: "the upstream reported an error"}
+	}
+	return p, true
+}
+
+var errorWord = []byte(`"error"`)
+
+// terminal reports whether an event ends a streamed response.
+func (c *call) terminal(event, data []byte) bool {
+	kind := sse.Name(event)
+	if len(kind) == 0 {
+		if !bytes.Contains(data, responseWord) || c.view.Scan(data) != nil {
+			return false
+		}
+		kind, _ = c.view.Member("type")
+		kind = bytes.Trim(kind, `"`)
+	}
+	switch string(kind) {
+	case "response.completed", "response.failed", "response.incomplete", "response.cancelled":
+		return true
+	}
+	return false
+}
+
+var responseWord = []byte(`"response.`)
+
+// finishes counts the answers that a chunk ends: those with a finish_reason that is not
+// null.
+func finishes(data []byte) (n int) {
+	for {
+		at := bytes.Index(data, finishWord)
+		if at < 0 {
+			return n
+		}
+		data = data[at+len(finishWord):]
+		i := 0
+		for i < len(data) && (isSpace(data[i]) || data[i] == ':') {
+			i++
+		}
+		if i > 0 && i < len(data) && data[i] == '"' {
+			n++
+		}
+	}
+}
+
+var finishWord = []byte(`"finish_reason"`)
+
+// conclude judges the end of the stream.
+func (c *call) conclude(err error) ([]byte, error) {
+	switch {
+	case errors.Is(err, sse.ErrEventTooLarge):
+		err = tooLarge(int(c.p.MaxEvent))
+	case err == io.ErrUnexpectedEOF:
+		err = cutStream()
+	case err != io.EOF:
+	case !c.begun:
+		err = emptyStream()
+	case !c.op.HasModel():
+	case c.op != pipeline.OpResponses && c.finished >= max(1, c.choices):
+		// Some upstreams leave the mark out. Clients wait for it.
+		c.over = true
+		return doneFrame, nil
+	default:
+		err = cutStream()
+	}
+	if err == io.EOF {
+		c.over = true
+		return nil, err
+	}
+	c.failed = err
+	return nil, err
+}
+
+var doneFrame = sse.AppendData(nil, sse.Done)
+
+func cutStream() error {
+	return &pipeline.Error{Status: 502, Code: "upstream_cut", Fault: pipeline.UpstreamFault, Err: errors.New("the upstream ended the stream before its answer was complete")}
+}
+
+func emptyStream() error {
+	return &pipeline.Error{Status: 502, Code: "upstream_error", Fault: pipeline.UpstreamFault, Err: errors.New("the upstream's stream was empty")}
+}
