@@ -114,7 +114,7 @@ func (p *plan) number() {
 		for p.targets[at] != nil {
 			at++
 		}
-		t.final = &pipeline.Target{Index: at, Name: t.name, Model: t.Model, FirstByte: t.FirstByte, Idle: t.Idle}
+		t.final = &pipeline.Target{Index: at, Name: t.name, Model: t.Model, FirstByte: t.FirstByte, Idle: t.Idle, Sum: t.provider.sum}
 		p.targets[at] = t.final
 		if c := t.provider.carried; c != nil {
 			t.final.Provider = c.value.(pipeline.Provider)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,6 +34,11 @@ func start(ctx context.Context, ex *pipeline.Exchange, chains []pipeline.Chain) 
 		b := ex.Fork(ctx)
 		// An upload can be read once, and not by several.
 		b.Request.Upload = nil
+		if r := b.Retrieval; r != nil {
+			// A branch that appends must not write where another does.
+			r.Seeds, r.Degraded, r.Stages = slices.Clip(r.Seeds), slices.Clip(r.Degraded), slices.Clip(r.Stages)
+			r.Graph.Entities, r.Graph.Relations = slices.Clip(r.Graph.Entities), slices.Clip(r.Graph.Relations)
+		}
 		r.branches[i].ex = b
 	}
 	for i, c := range chains {
@@ -80,38 +86,26 @@ func (r *run) wait(ctx context.Context, timeout <-chan time.Time, require bool) 
 	return pipeline.Cause(ctx)
 }
 
-// collect adds the branches' new passages to ex in the order written, and
-// reports the others.
+// collect adds what the branches found to ex, in the order written, and
+// reports those that are left out.
 func (r *run) collect(ex *pipeline.Exchange, h *handler) {
-	had := ex.Passages
+	j := newJoint(ex)
 	for i := range r.branches {
 		switch b := &r.branches[i]; {
 		case !b.over:
 			h.late.Inc()
 			h.warn("branch is late; going on without it", "branch", i+1, "timeout", h.timeout)
+			j.degraded = append(j.degraded, "all:timeout")
 		case b.err != nil:
 			h.failed.Inc()
 			h.warn("branch failed; going on without it", "branch", i+1, "err", b.err, "stack", string(b.panic))
+			j.degraded = append(j.degraded, "all:error")
 		default:
 			h.ok.Inc()
-			ex.Passages = appendNew(ex.Passages, had, b.ex.Passages)
+			j.add(b.ex)
 		}
 	}
-}
-
-// appendNew appends to dst the passages of found that are not among had. A
-// branch starts with those, and may have reordered or dropped some.
-func appendNew(dst, had, found []pipeline.Passage) []pipeline.Passage {
-next:
-	for _, p := range found {
-		for i := range had {
-			if had[i].ID == p.ID && had[i].Source == p.Source && had[i].Text == p.Text {
-				continue next
-			}
-		}
-		dst = append(dst, p)
-	}
-	return dst
+	j.finish()
 }
 
 // leave releases the branches: those that are over at once, the others when

@@ -16,11 +16,10 @@ import (
 type follower struct {
 	pipeline.Stream
 	call   call
-	events bool // the body is a stream of events
-	judged bool // a success is counted
-	over   bool // nothing more can come of it
-	view   chat.Request
-	join   []byte
+	events bool   // the body is a stream of events
+	judged bool   // a success is counted
+	over   bool   // nothing more can come of it
+	join   []byte // for data of several lines
 }
 
 var followers = sync.Pool{New: func() any { return new(follower) }}
@@ -83,7 +82,7 @@ func (f *follower) read(frame []byte) {
 			continue // a comment keeps the connection alive and says nothing else
 		}
 		if suspect {
-			if fault := f.fault(event, data); fault != pipeline.NoFault {
+			if fault := faultOf(event, data); fault != pipeline.NoFault {
 				f.end(fault)
 				return
 			}
@@ -95,30 +94,20 @@ func (f *follower) read(frame []byte) {
 	}
 }
 
-// fault classifies an event that is an error.
-func (f *follower) fault(event, data []byte) pipeline.Fault {
-	named := string(sse.Name(event)) == "error"
-	if f.view.Scan(data) != nil {
-		if named {
-			return pipeline.UpstreamFault
-		}
-		return pipeline.NoFault
-	}
-	object, ok := f.view.Member("error")
+// faultOf classifies an event that is an error.
+func faultOf(event, data []byte) pipeline.Fault {
+	object, ok := chat.ErrorObject(data)
 	switch {
-	case ok && string(object) != "null":
-	case named:
+	case ok:
+	case string(sse.Name(event)) == "error":
 		object = data
 	default:
 		return pipeline.NoFault
 	}
-	if f.view.Scan(object) != nil { // no object, but a text perhaps
-		return pipeline.UpstreamFault
-	}
-	if kind, _ := f.view.Member("type"); string(kind) == `"invalid_request_error"` {
+	switch {
+	case string(chat.Get(object, "type")) == `"invalid_request_error"`:
 		return pipeline.CallerFault
-	}
-	if code, _ := f.view.Member("code"); string(code) == `"content_filter"` {
+	case string(chat.Get(object, "code")) == `"content_filter"`:
 		return pipeline.PolicyFault
 	}
 	return pipeline.UpstreamFault

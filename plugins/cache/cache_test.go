@@ -317,6 +317,10 @@ func TestUnfitAnswers(t *testing.T) {
 	f("identity", true, set("Content-Encoding", "identity", good))
 	f("degraded", false, set("X-RAG-Status", "degraded", good))
 	f("complete", true, set("X-RAG-Status", "hit", good))
+	f("made from less than it should", false, func(ex *pipeline.Exchange) error {
+		ex.Retrieval = &pipeline.Retrieval{Degraded: []string{"graph:timeout"}}
+		return good(ex)
+	})
 	large := `{"x":"` + strings.Repeat("x", 92) + `"}`
 	f("as large as may be", true, whole(200, large))
 	f("too large", false, whole(200, large+" "))

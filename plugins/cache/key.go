@@ -55,11 +55,7 @@ func (l *lookup) key(h *handler, ex *pipeline.Exchange, body *chat.Request, c co
 			b = part(b, v)
 		}
 	}
-	b = binary.AppendUvarint(b, uint64(len(ex.Passages)))
-	for i := range ex.Passages {
-		p := &ex.Passages[i]
-		b = part(part(part(b, p.ID), p.Source), p.Text)
-	}
+	b = found(b, ex)
 	if body.Stream() {
 		b = append(b, 's')
 	} else {
@@ -86,6 +82,41 @@ func targets(b []byte, ex *pipeline.Exchange) []byte {
 	b = binary.AppendUvarint(b, uint64(len(list)))
 	for _, t := range list {
 		b = part(part(b, t.Name), t.Model)
+		b = append(b, t.Sum[:]...)
+	}
+	return b
+}
+
+// found adds what retrieval has found, in its order: the answer is made from
+// that. Scores only made the order.
+func found(b []byte, ex *pipeline.Exchange) []byte {
+	b = binary.AppendUvarint(b, uint64(len(ex.Passages)))
+	for i := range ex.Passages {
+		p := &ex.Passages[i]
+		b = part(part(part(part(b, p.ID), p.DocID), p.Text), p.Metadata)
+	}
+	if ex.Retrieval == nil {
+		return append(b, 0)
+	}
+	b = part(append(b, 1), ex.Retrieval.Collection)
+	graph := &ex.Retrieval.Graph
+	b = binary.AppendUvarint(b, uint64(len(graph.Entities)))
+	for i := range graph.Entities {
+		e := &graph.Entities[i]
+		b = props(part(part(part(b, e.ID), e.Type), e.Name), e.Props)
+	}
+	b = binary.AppendUvarint(b, uint64(len(graph.Relations)))
+	for i := range graph.Relations {
+		r := &graph.Relations[i]
+		b = props(part(part(part(b, r.Src), r.Type), r.Dst), r.Props)
+	}
+	return b
+}
+
+func props(b []byte, list []pipeline.Prop) []byte {
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for i := range list {
+		b = part(part(b, list[i].Key), list[i].Value)
 	}
 	return b
 }

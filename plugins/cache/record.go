@@ -20,7 +20,7 @@ func (h *handler) record(ex *pipeline.Exchange, key pipeline.Key, ttl time.Durat
 	res := &ex.Response
 	kind := kindOf(&res.Header)
 	if ttl <= 0 || res.Body == nil || res.Header.StatusCode() != fasthttp.StatusOK || res.Fault != pipeline.NoFault ||
-		kind == opaque || res.Header.ContentLength() > h.max || degraded(&res.Header) {
+		kind == opaque || res.Header.ContentLength() > h.max || degraded(ex) {
 		h.counts.unfit.Inc()
 		return
 	}
@@ -49,8 +49,7 @@ type recorder struct {
 	kind kind
 	buf  *pipeline.Buffer // the entry so far; nil once it is kept or given up
 	body int              // where in buf the body begins
-	view chat.Request
-	join []byte
+	join []byte           // for data of several lines
 }
 
 var recorders = sync.Pool{New: func() any { return new(recorder) }}
@@ -116,7 +115,7 @@ func (r *recorder) drop() {
 
 func (r *recorder) free() {
 	r.drop()
-	*r = recorder{view: r.view, join: r.join}
+	r.Stream, r.h = nil, nil
 	recorders.Put(r)
 }
 
@@ -145,14 +144,15 @@ func kindOf(h *fasthttp.ResponseHeader) kind {
 
 // degraded reports whether the answer was made without all it should have
 // been made from, so that the next may be better.
-func degraded(h *fasthttp.ResponseHeader) bool {
-	return string(h.Peek("X-Rag-Status")) == "degraded"
+func degraded(ex *pipeline.Exchange) bool {
+	return ex.Retrieval != nil && len(ex.Retrieval.Degraded) > 0 ||
+		string(ex.Response.Header.Peek("X-Rag-Status")) == "degraded"
 }
 
 // good reports whether the body is an answer, and not an error dressed as one.
 func (r *recorder) good(body []byte) bool {
 	if r.kind == object {
-		return r.fine(body)
+		return fine(body)
 	}
 	ended := false
 	for len(body) > 0 {
@@ -167,7 +167,7 @@ func (r *recorder) good(body []byte) bool {
 		if ended || string(sse.Name(event)) == "error" {
 			return false
 		}
-		if ended = bytes.Equal(data, sse.Done); !ended && !r.fine(data) {
+		if ended = bytes.Equal(data, sse.Done); !ended && !fine(data) {
 			return false
 		}
 	}
@@ -175,10 +175,10 @@ func (r *recorder) good(body []byte) bool {
 }
 
 // fine reports whether b is a JSON object without an error in it.
-func (r *recorder) fine(b []byte) bool {
-	if r.view.Scan(b) != nil {
+func fine(b []byte) bool {
+	if b = bytes.TrimLeft(b, " \t\r\n"); len(b) == 0 || b[0] != '{' || chat.Valid(b) != nil {
 		return false
 	}
-	e, ok := r.view.Member("error")
-	return !ok || string(e) == "null"
+	_, failed := chat.ErrorObject(b)
+	return !failed
 }
