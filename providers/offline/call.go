@@ -62,7 +62,6 @@ func (c *call) answer(ctx context.Context, ex *pipeline.Exchange) error {
 	}
 	if c.events != nil {
 		h.SetContentType("text/event-stream")
-		h.Set("Cache-Control", "no-cache")
 		h.SetContentLength(-1)
 		return nil
 	}
@@ -147,10 +146,10 @@ func (c *call) refuse(ex *pipeline.Exchange, bad *refusal) {
 		kind = "server_error"
 	}
 	if bad.param != "" {
-		param = quote(nil, []byte(bad.param))
+		param = chat.AppendString(nil, []byte(bad.param))
 	}
 	b := append(c.out[:0], `{"error":{"message":`...)
-	b = quote(b, bytes.ToValidUTF8([]byte(bad.message), []byte("\uFFFD")))
+	b = chat.AppendString(b, bytes.ToValidUTF8([]byte(bad.message), []byte("\uFFFD")))
 	b = append(append(append(append(b, `,"type":"`...), kind...), `","param":`...), param...)
 	c.out = append(append(append(b, `,"code":"`...), bad.code...), `"}}`...)
 	ex.Response.Header.SetStatusCode(bad.status)

@@ -58,7 +58,7 @@ func (c *call) chat(r *chat.Request) *refusal {
 			b = c.toolCalls(append(b, `null,"refusal":null,"annotations":[],"tool_calls":[`...), i)
 			b = append(b, ']')
 		} else {
-			b = append(quote(b, c.reply.text), `,"refusal":null,"annotations":[]`...)
+			b = append(chat.AppendString(b, c.reply.text), `,"refusal":null,"annotations":[]`...)
 		}
 		b = append(append(append(b, `},"logprobs":null,"finish_reason":"`...), c.reply.finish...), `"}`...)
 	}
@@ -88,7 +88,7 @@ func (c *call) toolCalls(b []byte, choice int) []byte {
 		}
 		tc := &c.reply.calls[i]
 		b = c.toolCall(append(b, '{'), choice, i)
-		b = append(quote(b, tc.args), `}}`...)
+		b = append(chat.AppendString(b, tc.args), `}}`...)
 	}
 	return b
 }
@@ -134,7 +134,7 @@ func (chatEvents) next(c *call) (word, flush bool) {
 			return false, false
 		}
 		b := append(c.chunk(c.out), `{"content":`...)
-		c.out = c.endChunk(append(quote(b, p), '}'), "")
+		c.out = c.endChunk(append(chat.AppendString(b, p), '}'), "")
 		return true, true
 	case calling:
 		return c.callDelta()
@@ -172,7 +172,7 @@ func (c *call) callDelta() (word, flush bool) {
 		if tc.custom {
 			key = `"custom":{"input":`
 		}
-		b = quote(append(b, key...), p)
+		b = chat.AppendString(append(b, key...), p)
 	}
 	c.out = c.endChunk(append(b, `}}]}`...), "")
 	if s.pos-1 == len(tc.args) {

@@ -19,7 +19,7 @@ func (c *call) completions(r *chat.Request) *refusal {
 	prompts := [][]byte{prompt}
 	if k := kind(firstOf(prompt)); k == '"' || k == '[' {
 		prompts = prompts[:0]
-		for p := range elements(prompt) {
+		for p := range chat.Array(prompt) {
 			prompts = append(prompts, p)
 		}
 	}
@@ -50,7 +50,7 @@ func (c *call) completions(r *chat.Request) *refusal {
 }
 
 func firstOf(list []byte) []byte {
-	for v := range elements(list) {
+	for v := range chat.Array(list) {
 		return v
 	}
 	return nil
@@ -63,7 +63,7 @@ func promptSize(p []byte) int {
 		return len(p) - 2
 	}
 	n := 0
-	for range elements(p) {
+	for range chat.Array(p) {
 		n += 4
 	}
 	return n
@@ -92,7 +92,7 @@ func (t *completion) load(c *call, i int) {
 }
 
 func (t *completion) choice(b []byte, i int, text []byte) []byte {
-	b = quote(append(b, `{"text":`...), text)
+	b = chat.AppendString(append(b, `{"text":`...), text)
 	return append(appendInt(b, `,"index":`, i), `,"logprobs":null,"finish_reason":"`...)
 }
 

@@ -24,11 +24,11 @@ func (c *call) embeddings(r *chat.Request) *refusal {
 	}
 	size := c.p.Dimensions
 	if d, _ := r.Member("dimensions"); given(d) {
-		n, ok := integer(d)
+		n, ok := chat.Int(d)
 		if !ok || n < 1 || n > maxDimensions {
 			return invalid("dimensions", "an integer from 1 to 4096")
 		}
-		size = n
+		size = int(n)
 	}
 	if size*len(inputs) > maxNumbers {
 		return invalid("dimensions", "no more than 1048576 numbers in all")
@@ -75,15 +75,15 @@ func inputsOf(input []byte) ([][]byte, *refusal) {
 	}
 	first := kind(firstOf(input))
 	if first != 0 && first != '"' && first != '[' { // tokens
-		for v := range elements(input) {
-			if _, ok := integer(v); !ok {
+		for v := range chat.Array(input) {
+			if _, ok := chat.Int(v); !ok {
 				return nil, wrong
 			}
 		}
 		return [][]byte{input}, nil
 	}
 	var list [][]byte
-	for v := range elements(input) {
+	for v := range chat.Array(input) {
 		if kind(v) != first || len(v) == 2 {
 			return nil, wrong
 		}
@@ -103,7 +103,7 @@ func (c *call) embed(v []float32, input []byte) int {
 		return tokens(len(c.turn.text))
 	}
 	n, before := 0, uint64(0)
-	for token := range elements(input) {
+	for token := range chat.Array(input) {
 		id := hash(token)
 		addFeature(v, id, 0.5)
 		if n > 0 {

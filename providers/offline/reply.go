@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/headrace/headrace/pipeline/chat"
 )
 
 // A reply is one answer. It belongs to the call, which reuses it.
@@ -38,7 +40,7 @@ func (r *reply) answer(t *turn, maxWords int) {
 	switch t.format {
 	case jsonObject:
 		r.text = append(r.text, `{"answer":`...)
-		r.text = append(quote(r.text, words(t.text, maxWords)), '}')
+		r.text = append(chat.AppendString(r.text, words(t.text, maxWords)), '}')
 	case jsonSchema:
 		r.text = instance(r.text, t.schema, words(t.text, maxWords))
 	default:
@@ -73,7 +75,7 @@ func (r *reply) cut(t *turn) {
 		if kind(t.stops) == '"' {
 			r.stopAt(unquote(room[:0], t.stops))
 		}
-		for s := range elements(t.stops) {
+		for s := range chat.Array(t.stops) {
 			r.stopAt(unquote(room[:0], s))
 		}
 	}

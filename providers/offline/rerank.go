@@ -37,11 +37,11 @@ func (c *call) rerank(r *chat.Request) *refusal {
 	}
 	top := len(documents)
 	if raw, _ := r.Member("top_n"); given(raw) {
-		n, ok := integer(raw)
+		n, ok := chat.Int(raw)
 		if !ok || n < 1 {
 			return invalid("top_n", "an integer of at least 1")
 		}
-		top = min(top, n)
+		top = int(min(int64(top), n))
 	}
 	full, _ := r.Member("return_documents")
 	c.ranking(documents[:top], kind(full) == 't')
@@ -62,10 +62,10 @@ func (c *call) rank(query, list []byte) ([]ranked, *refusal) {
 	c.embed(wanted, query)
 	normalise(wanted)
 	var out []ranked
-	for d := range elements(list) {
+	for d := range chat.Array(list) {
 		text := d
 		if kind(d) == '{' {
-			text = member(d, "text")
+			text = chat.Get(d, "text")
 		}
 		if kind(text) != '"' {
 			return nil, invalid("documents", "an array of strings or of objects with a text")

@@ -109,11 +109,12 @@ func (s *response) item(c *call, b []byte, i int, whole bool) []byte {
 		kind, key, status = `","type":"custom_tool_call","call_id":"`, `","input":`, ""
 	}
 	b = c.callID(append(append(b, status...), kind...), 0, i)
-	b = append(append(append(append(b, `","name":"`...), tc.name...), key...), '"')
-	if whole {
-		b = escape(b, tc.args)
+	b = append(append(append(b, `","name":"`...), tc.name...), key...)
+	args := tc.args
+	if !whole {
+		args = nil
 	}
-	return append(b, `"}`...)
+	return append(chat.AppendString(b, args), '}')
 }
 
 func (s *response) itemID(c *call, b []byte, i int) []byte {
@@ -125,7 +126,7 @@ func (s *response) itemID(c *call, b []byte, i int) []byte {
 }
 
 func (s *response) part(b, text []byte) []byte {
-	return append(quote(append(b, `{"type":"output_text","annotations":[],"logprobs":[],"text":`...), text), '}')
+	return append(chat.AppendString(append(b, `{"type":"output_text","annotations":[],"logprobs":[],"text":`...), text), '}')
 }
 
 // next implements events.
@@ -191,7 +192,7 @@ func (s *response) piece(c *call, text []byte, kind, more, name string) (word, f
 	if p := piece(text[st.pos:]); len(p) > 0 {
 		st.pos += len(p)
 		b := append(s.at(c, s.begin(c, kind+".delta")), more...)
-		c.out = append(quote(append(b, `,"delta":`...), p), "}\n\n"...)
+		c.out = append(chat.AppendString(append(b, `,"delta":`...), p), "}\n\n"...)
 		return true, true
 	}
 	b := append(s.at(c, s.begin(c, kind+".done")), more...)
@@ -199,7 +200,7 @@ func (s *response) piece(c *call, text []byte, kind, more, name string) (word, f
 		b = append(append(append(b, `,"name":"`...), c.reply.calls[st.call].name...), '"')
 	}
 	b = append(append(append(b, `,"`...), name...), `":`...)
-	c.out = append(quote(b, text), "}\n\n"...)
+	c.out = append(chat.AppendString(b, text), "}\n\n"...)
 	if st.step == saying {
 		b = s.at(c, s.begin(c, "response.content_part.done"))
 		c.out = append(s.part(append(b, `,"content_index":0,"part":`...), text), "}\n\n"...)

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/headrace/headrace/pipeline/chat"
 )
 
 // instance appends a small JSON value that is valid for schema. Free text in it is
@@ -46,7 +48,7 @@ type parts [][]byte
 
 func (p parts) keyword(key string) []byte {
 	for _, s := range p {
-		if v := member(s, key); v != nil {
+		if v := chat.Get(s, key); v != nil {
 			return v
 		}
 	}
@@ -66,15 +68,15 @@ func (g *generator) flatten(p parts, s []byte, depth int) parts {
 	}
 	g.left--
 	p = append(p, s)
-	if ref := member(s, "$ref"); ref != nil {
+	if ref := chat.Get(s, "$ref"); ref != nil {
 		p = g.flatten(p, g.resolve(ref), depth+1)
 	}
-	for sub := range elements(member(s, "allOf")) {
+	for sub := range chat.Array(chat.Get(s, "allOf")) {
 		p = g.flatten(p, sub, depth+1)
 	}
 	for _, choice := range [...]string{"anyOf", "oneOf"} {
-		for sub := range elements(member(s, choice)) {
-			if string(member(sub, "type")) != `"null"` {
+		for sub := range chat.Array(chat.Get(s, choice)) {
+			if string(chat.Get(sub, "type")) != `"null"` {
 				p = g.flatten(p, sub, depth+1)
 				break
 			}
@@ -92,7 +94,7 @@ func (g *generator) resolve(ref []byte) []byte {
 	at := g.root
 	for key := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
 		if key != "" {
-			at = member(at, strings.NewReplacer("~1", "/", "~0", "~").Replace(key))
+			at = chat.Get(at, strings.NewReplacer("~1", "/", "~0", "~").Replace(key))
 		}
 	}
 	return at
@@ -132,7 +134,7 @@ func (g *generator) value(dst, s []byte, depth, nth int) []byte {
 func (p parts) typ() string {
 	t := p.keyword("type")
 	if kind(t) == '[' {
-		for one := range elements(t) {
+		for one := range chat.Array(t) {
 			if t = one; string(one) != `"null"` {
 				break
 			}
@@ -163,7 +165,7 @@ func (p parts) typ() string {
 func (g *generator) pick(list []byte, nth int) []byte {
 	var first []byte
 	i := 0
-	for v := range elements(list) {
+	for v := range chat.Array(list) {
 		if kind(v) == '"' && nth == 0 && names(g.said, v[1:len(v)-1]) {
 			return v
 		}
@@ -178,9 +180,9 @@ func (g *generator) pick(list []byte, nth int) []byte {
 func (g *generator) object(dst []byte, p parts, depth int) []byte {
 	var wanted [][]byte
 	for _, s := range p {
-		for name := range elements(member(s, "required")) {
+		for name := range chat.Array(chat.Get(s, "required")) {
 			if kind(name) == '"' {
-				wanted = append(wanted, name[1:len(name)-1])
+				wanted = append(wanted, unquote(nil, name))
 			}
 		}
 	}
@@ -195,11 +197,11 @@ func (g *generator) object(dst []byte, p parts, depth int) []byte {
 			dst = append(dst, ',')
 		}
 		done = append(done, name)
-		dst = append(append(append(dst, '"'), name...), '"', ':')
+		dst = append(chat.AppendString(dst, name), ':')
 		dst = g.value(dst, s, depth+1, 0)
 	}
 	for _, s := range p {
-		for name, sub := range members(member(s, "properties")) {
+		for name, sub := range chat.Object(chat.Get(s, "properties")) {
 			if all || holds(wanted, name) {
 				add(name, sub)
 			}
@@ -234,7 +236,7 @@ func (g *generator) array(dst []byte, p parts, depth int) []byte {
 	}
 	dst = append(dst, '[')
 	n := 0
-	for s := range elements(p.keyword("prefixItems")) {
+	for s := range chat.Array(p.keyword("prefixItems")) {
 		if n > 0 {
 			dst = append(dst, ',')
 		}
@@ -299,7 +301,7 @@ var formats = map[string]string{
 
 func (g *generator) text(dst []byte, p parts, nth int) []byte {
 	if f, ok := formats[string(unquote(nil, p.keyword("format")))]; ok {
-		return quote(dst, []byte(f))
+		return chat.AppendString(dst, []byte(f))
 	}
 	text := g.said
 	if pattern := p.keyword("pattern"); pattern != nil {
@@ -321,7 +323,7 @@ func (g *generator) text(dst []byte, p parts, nth int) []byte {
 			text = append(bytes.Clone(text), strings.Repeat("x", lack)...)
 		}
 	}
-	return quote(dst, text)
+	return chat.AppendString(dst, text)
 }
 
 // match appends a short text that the expression matches.

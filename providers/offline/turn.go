@@ -92,7 +92,7 @@ func (t *turn) readChat(r *chat.Request) *refusal {
 		return bad
 	}
 	if f, _ := r.Member("response_format"); given(f) {
-		t.readFormat(f, member(member(f, "json_schema"), "schema"))
+		t.readFormat(f, chat.Get(f, "json_schema", "schema"))
 	}
 	return t.readTools(r, true)
 }
@@ -105,13 +105,13 @@ func (t *turn) readMessages(param string, list []byte) *refusal {
 	}
 	var last, user []byte
 	count := 0
-	for m := range elements(list) {
+	for m := range chat.Array(list) {
 		if kind(m) != '{' {
 			return invalid(param, "an array of objects")
 		}
 		count++
 		var role, content, output []byte
-		for k, v := range members(m) {
+		for k, v := range chat.Object(m) {
 			switch string(k) {
 			case "role":
 				role = v
@@ -159,8 +159,8 @@ func (t *turn) appendContent(content []byte) {
 		content = tail(content, maxText)
 	}
 	t.text = unquote(t.text, content)
-	for part := range elements(content) {
-		if text := member(part, "text"); text != nil && len(t.text)+len(text) <= maxText {
+	for part := range chat.Array(content) {
+		if text := chat.Get(part, "text"); text != nil && len(t.text)+len(text) <= maxText {
 			if len(t.text) > 0 {
 				t.text = append(t.text, '\n')
 			}
@@ -187,14 +187,14 @@ func (t *turn) readCommon(r *chat.Request) *refusal {
 		if !t.stream {
 			return &refusal{400, "The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options", "invalid_value"}
 		}
-		t.usage = kind(member(options, "include_usage")) == 't'
+		t.usage = kind(chat.Get(options, "include_usage")) == 't'
 	}
 	if n, _ := r.Member("n"); given(n) {
-		v, ok := integer(n)
+		v, ok := chat.Int(n)
 		if !ok || v < 1 || v > 128 {
 			return invalid("n", "an integer from 1 to 128")
 		}
-		t.n = v
+		t.n = int(v)
 	}
 	if t.stops, _ = r.Member("stop"); given(t.stops) && kind(t.stops) != '"' && kind(t.stops) != '[' {
 		return invalid("stop", "a string or an array of strings")
@@ -206,17 +206,17 @@ func (t *turn) readLimit(param string, raw []byte) *refusal {
 	if !given(raw) {
 		return nil
 	}
-	v, ok := integer(raw)
+	v, ok := chat.Int(raw)
 	if !ok || v < 1 {
 		return invalid(param, "an integer of at least 1")
 	}
-	t.limit = v
+	t.limit = int(min(v, 1<<30))
 	return nil
 }
 
 // readFormat reads a response format whose schema, if any, is given apart.
 func (t *turn) readFormat(f, schema []byte) {
-	switch string(member(f, "type")) {
+	switch string(chat.Get(f, "type")) {
 	case `"json_object"`:
 		t.format = jsonObject
 	case `"json_schema"`:
@@ -228,21 +228,21 @@ func (t *turn) readFormat(f, schema []byte) {
 // describes a tool is nested in a member named after its kind.
 func (t *turn) readTools(r *chat.Request, nested bool) *refusal {
 	list, _ := r.Member("tools")
-	for raw := range elements(list) {
-		described, custom := raw, string(member(raw, "type")) == `"custom"`
+	for raw := range chat.Array(list) {
+		described, custom := raw, string(chat.Get(raw, "type")) == `"custom"`
 		if nested && custom {
-			described = member(raw, "custom")
+			described = chat.Get(raw, "custom")
 		} else if nested {
-			described = member(raw, "function")
+			described = chat.Get(raw, "function")
 		}
-		name := member(described, "name")
+		name := chat.Get(described, "name")
 		if kind(name) != '"' {
 			if nested {
 				return missing("tools[].function.name")
 			}
 			continue // a tool of the upstream's own, such as a web search
 		}
-		t.tools = append(t.tools, tool{name: name[1 : len(name)-1], schema: member(described, "parameters"), custom: custom})
+		t.tools = append(t.tools, tool{name: name[1 : len(name)-1], schema: chat.Get(described, "parameters"), custom: custom})
 	}
 	if p, _ := r.Member("parallel_tool_calls"); kind(p) == 'f' {
 		t.parallel = false
@@ -266,18 +266,18 @@ func (t *turn) readTools(r *chat.Request, nested bool) *refusal {
 
 // readChoice reads a tool choice that is an object.
 func (t *turn) readChoice(choice []byte) *refusal {
-	name := member(choice, "name")
+	name := chat.Get(choice, "name")
 	for _, key := range [...]string{"function", "custom"} {
-		if v := member(choice, key); v != nil {
-			name = member(v, "name")
+		if v := chat.Get(choice, key); v != nil {
+			name = chat.Get(v, "name")
 		}
 	}
 	if kind(name) != '"' {
 		allowed := choice
-		if v := member(choice, "allowed_tools"); v != nil {
+		if v := chat.Get(choice, "allowed_tools"); v != nil {
 			allowed = v
 		}
-		if string(member(allowed, "mode")) == `"required"` {
+		if string(chat.Get(allowed, "mode")) == `"required"` {
 			t.mode = required
 		}
 		return nil
@@ -327,8 +327,8 @@ func (t *turn) readResponse(r *chat.Request) *refusal {
 		return bad
 	}
 	text, _ := r.Member("text")
-	if f := member(text, "format"); given(f) {
-		t.readFormat(f, member(f, "schema"))
+	if f := chat.Get(text, "format"); given(f) {
+		t.readFormat(f, chat.Get(f, "schema"))
 	}
 	return t.readTools(r, false)
 }
