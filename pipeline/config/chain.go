@@ -42,8 +42,9 @@ func (l *loader) stage(c *compiled, n *node, s scope) {
 	}
 	if e.key.text == chainStage {
 		if named := l.named(e.val, s.at(chainStage)); named != nil && !l.off {
-			c.units = append(c.units, named.units...)
-			l.count(len(named.units), e.key, s.path)
+			if l.count(len(named.units), e.key, s.path) {
+				c.units = append(c.units, named.units...)
+			}
 		}
 		return
 	}
@@ -193,7 +194,9 @@ func (l *loader) component(section string, e entry, s scope) *unit {
 		l.noComponent(section, e.key, s.path)
 		return nil
 	}
-	l.count(1, e.key, s.path)
+	if !l.count(1, e.key, s.path) {
+		return nil
+	}
 	u := &unit{
 		comp: c, base: s.name, target: s.target, section: section,
 		path: join(s.path, name), at: e.key,
@@ -216,7 +219,7 @@ func (l *loader) noComponent(section string, key *node, path string) {
 	known := l.reg.names(section)
 	for _, other := range []string{inChains, inProviders, inStores} {
 		if c, ok := l.reg.find(other, key.text); ok && other != section {
-			l.structure(key, path, "", "%q is a %s, not a %s; it stands %s; known here: %s", key.text, c.Kind(), want, where[other], listed(known))
+			l.structure(key, path, "", "%q is %s, not %s; it stands %s; known here: %s", key.text, a(c.Kind()), a(want), where[other], listed(known))
 			return
 		}
 	}
@@ -225,6 +228,14 @@ func (l *loader) noComponent(section string, key *node, path string) {
 		hint = nearest(key.text, append(known, chainStage))
 	}
 	l.structure(key, path, hint, "unknown %s %q; known: %s", want, key.text, listed(known))
+}
+
+// a puts the article before a noun.
+func a(noun string) string {
+	if strings.IndexByte("aeiou", noun[0]) >= 0 {
+		return "an " + noun
+	}
+	return "a " + noun
 }
 
 // listed joins names for a problem.

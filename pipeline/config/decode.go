@@ -80,13 +80,13 @@ func (l *loader) settings(n, at *node, v reflect.Value, s scope, u *unit) bool {
 		return false
 	}
 	fields := fieldsOf(v.Type())
-	l.unknown(n, fields, s.path)
+	misspelt := l.unknown(n, fields, s.path)
 	for _, f := range fields {
 		fv, val := v.FieldByIndex(f.index), n.get(f.key)
 		at := s.at(f.key)
 		at.name = join(s.name, f.key)
 		if l.silent(val, f.typ) {
-			if f.check.required && fv.IsZero() {
+			if f.check.required && fv.IsZero() && !slices.Contains(misspelt, f.key) {
 				l.problem(n, s.path, "", "missing required setting %q", f.key)
 			}
 			continue
@@ -103,8 +103,9 @@ func (l *loader) settings(n, at *node, v reflect.Value, s scope, u *unit) bool {
 	return l.validate(n, v, s.path)
 }
 
-// unknown reports the keys of n that are no settings.
-func (l *loader) unknown(n *node, fields []field, path string) {
+// unknown reports the keys of n that are no settings, and returns what they were
+// probably meant to be.
+func (l *loader) unknown(n *node, fields []field, path string) (meant []string) {
 	known := make([]string, len(fields))
 	for i, f := range fields {
 		known[i] = f.key
@@ -115,9 +116,12 @@ func (l *loader) unknown(n *node, fields []field, path string) {
 		case len(known) == 0:
 			l.structure(k, path, "", "unknown setting %q; there are none", k.text)
 		default:
-			l.structure(k, path, nearest(k.text, known), "unknown setting %q; known: %s", k.text, strings.Join(known, ", "))
+			hint := nearest(k.text, known)
+			meant = append(meant, hint)
+			l.structure(k, path, hint, "unknown setting %q; known: %s", k.text, strings.Join(known, ", "))
 		}
 	}
+	return meant
 }
 
 // obey checks a decoded setting against its rules.

@@ -75,12 +75,14 @@ func (l *loader) structure(n *node, path, hint, format string, a ...any) {
 	l.problems = append(l.problems, Problem{l.file, n.line, n.col, path, fmt.Sprintf(format, a...), hint})
 }
 
-// count bounds the number of components.
-func (l *loader) count(more int, at *node, path string) {
+// count bounds the number of components. It reports whether there is room for
+// so many more.
+func (l *loader) count(more int, at *node, path string) bool {
 	if before := l.units; before <= maxUnits && before+more > maxUnits {
 		l.structure(at, path, "", "more than %d components, each counted once per target it serves and per place that names its chain", maxUnits)
 	}
 	l.units += more
+	return l.units <= maxUnits
 }
 
 var sections = []string{"server", "before", inProviders, inStores, "models", inChains, "routes"}
@@ -216,14 +218,14 @@ func (l *loader) look(r *link) *unit {
 	case d == nil:
 		all := l.candidates(r.wants)
 		if _, plugin := l.reg.find(inChains, r.name); plugin {
-			l.problem(r.at, r.path, "", "%q is a plugin, not a %s; declared: %s", r.name, want, listed(all))
+			l.problem(r.at, r.path, "", "%q is a plugin, not %s; declared: %s", r.name, a(want), listed(all))
 			return nil
 		}
 		l.problem(r.at, r.path, nearest(r.name, all), "no %s named %q; declared: %s", want, r.name, listed(all))
 	case d.off:
 		l.problem(r.at, r.path, "", "%s %q is switched off by its when or unless; declared: %s", want, r.name, listed(l.candidates(r.wants)))
 	case !d.implements(r.wants):
-		l.problem(r.at, r.path, "", "%q is a %s, not a %s; declared: %s", r.name, kindOf(d.iface), want, listed(l.candidates(r.wants)))
+		l.problem(r.at, r.path, "", "%q is %s, not %s; declared: %s", r.name, a(kindOf(d.iface)), a(want), listed(l.candidates(r.wants)))
 	default:
 		return d.unit // nil if it has problems of its own
 	}

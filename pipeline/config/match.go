@@ -15,7 +15,7 @@ func (l *loader) matches(r *route, n *node, s scope) {
 		return
 	}
 	s = s.at("match")
-	if len(r.Paths) == 0 && len(m.keys) > 0 {
+	if m.get("path") == nil && m.get("paths") == nil && len(m.keys) > 0 {
 		l.problem(m, s.path, "", "matches nothing; set path or paths")
 	}
 	if one := m.get("path"); one != nil && r.Paths != nil && !one.null {

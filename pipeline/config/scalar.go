@@ -96,7 +96,7 @@ func (r *Ratio) UnmarshalText(text []byte) error {
 	case percent:
 		n /= 100
 	case n > 1:
-		return fmt.Errorf("%s is more than the whole; write %s%% or a number up to 1", in, in)
+		return fmt.Errorf("%s is more than the whole; write %s", in, r.SchemaText())
 	}
 	*r = Ratio(n)
 	return nil

@@ -121,7 +121,7 @@ func (l *loader) readModels(n *node) {
 			l.structure(key, s.path, "", "%q has a * that is not at its end; write a name, prefix* or *", key.text)
 			return
 		}
-		m := &model{name: key.text}
+		m, before := &model{name: key.text}, len(l.problems)
 		var spec modelSpec
 		targets := val
 		if val.kind == mapping {
@@ -135,6 +135,9 @@ func (l *loader) readModels(n *node) {
 				m.chain = l.named(c, s.at("chain"))
 			}
 			s = s.at("targets")
+		}
+		if len(l.problems) > before && targets == nil {
+			return // it was probably meant to have targets
 		}
 		if l.modelTargets(m, targets, key, s, spec.Chain != "") && !l.off {
 			l.models = append(l.models, m)

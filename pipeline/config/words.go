@@ -13,7 +13,7 @@ func typeWords(t reflect.Type) string {
 	p := reflect.PointerTo(t)
 	switch {
 	case p.Implements(refType):
-		return "name of a " + kindOf(reflect.New(t).Interface().(reference).wants())
+		return "name of " + a(kindOf(reflect.New(t).Interface().(reference).wants()))
 	case t == chainType:
 		return "chain"
 	case t == eachType:
@@ -63,8 +63,9 @@ func plural(words string) string {
 	case "text":
 		return "texts"
 	}
-	if rest, ok := strings.CutPrefix(words, "name of a "); ok {
-		return "names of " + rest + "s"
+	if rest, ok := strings.CutPrefix(words, "name of "); ok {
+		_, noun, _ := strings.Cut(rest, " ")
+		return "names of " + noun + "s"
 	}
 	return words
 }
