@@ -144,7 +144,7 @@ func StartBinary(t testing.TB, binary, config string, env ...string) *Gateway {
 		close(g.done)
 	}()
 	t.Cleanup(func() { g.Stop(t) })
-	if err := Await(g.done, g.URL+"/models"); err != nil {
+	if err := Await(g.done, g.Root+"/health/readiness"); err != nil {
 		t.Fatalf("the gateway does not answer: %v\n%s", err, g.log)
 	}
 	return g
