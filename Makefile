@@ -79,7 +79,7 @@ tidy: ## fail if a go.mod or go.sum is not what `go mod tidy` makes
 	@for m in $(modules); do (cd $$m && $(GO) mod tidy -diff); done
 
 .PHONY: generate
-generate: ## renew what is written by programs: the plugins' README files and the schema
+generate: ## renew what programs write: the settings in the README files of plugins and providers
 	$(GO) generate ./...
 
 .PHONY: verify

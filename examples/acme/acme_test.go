@@ -64,7 +64,7 @@ func TestCommandLine(t *testing.T) {
 			t.Errorf("%v: no %q in %s", args, want, out)
 		}
 	}
-	f("Words are refused wherever they appear", "docs", "guard")
+	f("are refused wherever they appear in a message", "docs", "guard")
 	f(`"guard"`, "schema")
 	f("no problems", "check", "--config", "acme.yaml")
 	f("missing required", "check", "--config", "testdata/nowords.yaml")
