@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -12,14 +13,21 @@ import (
 	"github.com/headrace/headrace/pipeline"
 )
 
-// A conn is one client connection. What the server reads from it has passed
-// the wire check, and a watcher tells it when the client leaves.
+// A conn is one client connection. The server reads heads from it, one at a
+// time and without the fields that frame a body; the body is read by body.
+// Everything read has passed the wire check, and a watcher tells the connection
+// when its client leaves.
 type conn struct {
 	net.Conn // TCP, or TLS on it
 
 	wire wire
+	buf  *[]byte // what has been read from Conn; nil when nothing is left of it
+	r    int     // buf[r:ok] is head that the server has not read yet
+	ok   int
+	w    int   // buf[ok:w] has not been judged yet
+	head bool  // a whole head has been judged: the next Read is for the next request
 	bad  error // what every further Read returns
-	sham bool  // the next Read yields a byte first: see Read
+	sham bool  // the next Read yields a byte first: see fail
 
 	id       uint64
 	watcher  *watcher
@@ -31,37 +39,209 @@ type conn struct {
 	scope *pipeline.Scope // of the request being served; guarded by mu
 }
 
-// Read implements net.Conn. It returns only well-formed bytes, and no clean
-// end in the middle of a request.
-//
-// A request that is malformed from its first line on is preceded by one byte:
-// fasthttp closes a kept-alive connection without a word if an error comes
-// before any byte of a request, and the client is owed an answer.
+// maxSkip is how much of a body that nobody wanted is read to reach the next
+// request.
+const maxSkip = 64 << 10
+
+// Read implements net.Conn, for the server, which believes that requests have
+// no bodies.
 func (c *conn) Read(p []byte) (int, error) {
-	if c.bad != nil {
-		if c.sham && len(p) > 0 {
-			c.sham, p[0] = false, 'X'
-			return 1, nil
-		}
-		return 0, c.bad
-	}
-	n, err := c.Conn.Read(p)
-	if n > 0 {
-		ok, violation := c.wire.feed(p[:n])
-		if violation != nil {
-			c.bad = violation
-			c.sham = c.wire.state == wireRequestLine && len(c.wire.line) == 0
-			if ok == 0 {
-				return c.Read(p)
+	for c.r == c.ok && c.bad == nil {
+		if c.head {
+			c.head = false
+			if !c.skip() {
+				c.bad = io.EOF
+				break
 			}
-			return ok, nil
+		}
+		c.judge()
+	}
+	if c.r < c.ok {
+		n := copy(p, (*c.buf)[c.r:c.ok])
+		c.r += n
+		c.shrink()
+		return n, nil
+	}
+	if c.sham && len(p) > 0 {
+		c.sham, p[0] = false, 'X'
+		return 1, nil
+	}
+	return 0, c.bad
+}
+
+// judge takes whole lines of a head from the buffer, after reading more if
+// there is none.
+func (c *conn) judge() {
+	for first := true; !c.head; first = false {
+		end := -1
+		if c.buf != nil {
+			end = bytes.IndexByte((*c.buf)[c.ok:c.w], '\n')
+		}
+		if end < 0 {
+			if !first || c.fill() != nil {
+				return
+			}
+			continue
+		}
+		line := (*c.buf)[c.ok : c.ok+end+1]
+		hide, err := c.wire.line(line)
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		if hide {
+			copy((*c.buf)[c.r+len(line):], (*c.buf)[c.r:c.ok])
+			c.r += len(line)
+		}
+		c.ok += len(line)
+		c.head = !hide && len(line) == 2
+	}
+}
+
+// fail makes err the end of the connection. fasthttp closes a kept-alive
+// connection without a word if an error comes before any byte of a request; the
+// client is owed an answer, so one byte goes ahead of the error.
+func (c *conn) fail(err error) {
+	c.bad = err
+	c.sham = c.wire.inHead()
+}
+
+// fill reads more into the buffer.
+func (c *conn) fill() error {
+	if c.buf == nil {
+		c.buf = c.listener.buffer()
+		c.r, c.ok, c.w = 0, 0, 0
+	}
+	b := *c.buf
+	if c.w == len(b) {
+		copy(b, b[c.r:c.w])
+		c.ok, c.w, c.r = c.ok-c.r, c.w-c.r, 0
+		if c.w == len(b) {
+			c.fail(errHead)
+			return c.bad
 		}
 	}
-	if err == io.EOF && !c.wire.whole() {
+	n, err := c.Conn.Read(b[c.w:])
+	c.w += n
+	if n > 0 || err == nil {
+		return nil
+	}
+	if err == io.EOF && (c.w > c.ok || c.wire.state != wireRequestLine) {
 		err = errCut
+	}
+	c.bad = err
+	c.shrink()
+	return err
+}
+
+// shrink gives an empty buffer back, so that a connection holds none while it
+// waits or streams.
+func (c *conn) shrink() {
+	if c.buf != nil && c.r == c.w {
+		c.listener.buffers.Put(c.buf)
+		c.buf = nil
+		c.r, c.ok, c.w = 0, 0, 0
+	}
+}
+
+// buffered reports whether bytes of the body have been read already.
+func (c *conn) buffered() bool { return c.w > c.ok }
+
+// size is the declared length of the body of the request being served, -1 if
+// it is chunked, 0 if there is none.
+func (c *conn) size() int64 {
+	if c.wire.framing.chunked {
+		return -1
+	}
+	return max(0, c.wire.framing.length)
+}
+
+// whole reports whether the body has been read to its end.
+func (c *conn) whole() bool { return c.wire.state == wireRequestLine }
+
+// skip reads what is left of a body, if it is not much.
+func (c *conn) skip() bool {
+	if c.whole() {
+		return true
+	}
+	if c.bad != nil || c.wire.left > maxSkip {
+		return false
+	}
+	var waste [1 << 10]byte
+	for n := 0; n < maxSkip; {
+		m, err := c.body(waste[:])
+		if n += m; err == io.EOF {
+			return true
+		}
+		if err != nil {
+			return false
+		}
+	}
+	return false
+}
+
+// body reads the body of the request being served. io.EOF comes at its end and
+// nowhere else.
+func (c *conn) body(p []byte) (int, error) {
+	for {
+		switch {
+		case c.whole():
+			return 0, io.EOF
+		case c.bad != nil:
+			return 0, c.bad
+		case len(p) == 0:
+			return 0, nil
+		case c.wire.state == wireFixed || c.wire.state == wireChunkData:
+			return c.data(p[:min(int64(len(p)), c.wire.left)])
+		}
+		if err := c.frame(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// data reads bytes of the body or of a chunk, straight from the connection
+// where none are buffered.
+func (c *conn) data(p []byte) (n int, err error) {
+	if c.buffered() {
+		n = copy(p, (*c.buf)[c.ok:c.w])
+		c.ok += n
+		c.r = c.ok
+		c.shrink()
+	} else if n, err = c.Conn.Read(p); err == io.EOF {
+		err = errCut
+	}
+	c.wire.took(n)
+	if n > 0 {
+		err = nil // what ended the connection comes again
+	}
+	if err != nil {
 		c.bad = err
+	} else if c.whole() {
+		err = io.EOF
 	}
 	return n, err
+}
+
+// frame takes one line of chunked framing.
+func (c *conn) frame() error {
+	for {
+		if c.buf != nil {
+			if end := bytes.IndexByte((*c.buf)[c.ok:c.w], '\n'); end >= 0 {
+				_, err := c.wire.line((*c.buf)[c.ok : c.ok+end+1])
+				c.ok += end + 1
+				c.r = c.ok
+				c.shrink()
+				if err != nil {
+					c.bad = err
+				}
+				return err
+			}
+		}
+		if err := c.fill(); err != nil {
+			return err
+		}
+	}
 }
 
 // Close implements net.Conn.
@@ -114,8 +294,18 @@ type listener struct {
 	tls     *tls.Config // nil for plain TCP
 	maxHead int
 	max     int64
+	buffers sync.Pool // of *[]byte
 	open    atomic.Int64
 	turned  func() // told of each connection turned away
+}
+
+// buffer returns memory for a head. A larger one is refused.
+func (l *listener) buffer() *[]byte {
+	if b, ok := l.buffers.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, l.maxHead+2)
+	return &b
 }
 
 // Accept implements net.Listener. A connection above the limit is told so and

@@ -47,7 +47,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	j := jobs.Get().(*job)
 	j.s, j.ctx, j.began = s, ctx, time.Now()
 	j.site = s.acquire()
-	j.conn, _ = ctx.Conn().(*conn)
+	j.conn = ctx.Conn().(*conn) //nolint:forcetypeassert // the listener makes no others
 	j.id = requestID(j.id[:0], ctx.Request.Header.Peek("X-Request-Id"))
 	s.metrics.inFlight.Inc()
 	if err := j.run(); err != nil {
@@ -72,9 +72,7 @@ func (j *job) run() error {
 		return err
 	}
 	j.exchange(path)
-	if j.conn != nil {
-		j.conn.arm(j.ex.Scope())
-	}
+	j.conn.arm(j.ex.Scope())
 	if err := j.chain(); err != nil {
 		return err
 	}
@@ -101,15 +99,10 @@ func (j *job) exchange(path target) {
 	}
 	ex.Request.Header.SetBytesV("X-Request-Id", j.id)
 	ex.SetSkip(ex.Request.Header.Peek(pipeline.SkipHeader))
-	body := j.ctx.RequestBodyStream()
-	if body == nil {
+	if ex.Request.UploadSize = j.conn.size(); ex.Request.UploadSize == 0 {
 		return
 	}
-	ex.Request.UploadSize = int64(h.ContentLength())
-	if ex.Request.UploadSize == 0 {
-		return
-	}
-	j.up = upload{ctx: j.ctx, conn: j.conn, from: body, began: j.began, idle: j.site.timeouts.bodyIdle, max: j.site.maxUpload, memory: j.s.memory}
+	j.up = upload{ctx: j.ctx, conn: j.conn, began: j.began, idle: j.site.timeouts.bodyIdle, max: j.site.maxUpload, memory: j.s.memory}
 	ex.Request.Upload = &j.up
 }
 
@@ -152,7 +145,9 @@ func (j *job) fail(err error) {
 // unread closes the connection behind an answer that did not wait for a body
 // too large to skip.
 func (j *job) unread() {
-	if j.up.from != nil && !j.up.ended.Load() {
+	switch {
+	case j.up.conn == nil || j.up.whole.Load():
+	case j.up.begun.Load(), j.conn.bad != nil, j.conn.size() < 0, j.conn.size() > maxSkip:
 		j.ctx.SetConnectionClose()
 	}
 }
@@ -266,9 +261,7 @@ func copyKept(to, from *fasthttp.ResponseHeader) {
 // finish accounts for the request and lets everything go.
 func (j *job) finish() {
 	s := j.s
-	if j.conn != nil {
-		j.conn.disarm()
-	}
+	j.conn.disarm()
 	s.account(j)
 	if j.ex != nil {
 		j.ex.Release()

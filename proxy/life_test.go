@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/pipetest"
 )
 
 // certificate writes a self-signed certificate and its key.
@@ -378,6 +379,9 @@ func TestDeclaredLengthAllocatesNothing(t *testing.T) {
 // TestEdgeAllocatesNothing holds a request whose answer a stage has ready to
 // zero allocations, from the first byte read to the last written.
 func TestEdgeAllocatesNothing(t *testing.T) {
+	if pipetest.Race {
+		t.Skip("the race detector makes pools allocate")
+	}
 	body := []byte(`{"object":"chat.completion","choices":[]}`)
 	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error {
 		ex.Response.Header.SetStatusCode(200)

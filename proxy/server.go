@@ -157,19 +157,16 @@ func (s *Server) dataServer(set config.Server) *fasthttp.Server {
 		ReadTimeout:     set.Timeouts.Header,
 		WriteTimeout:    set.Timeouts.WriteIdle,
 		IdleTimeout:     set.Timeouts.KeepAlive,
-		// The body is read by the stage that wants it. One byte is the least
-		// that fasthttp reads ahead of the handler.
-		StreamRequestBody:            true,
-		MaxRequestBodySize:           1,
-		DisablePreParseMultipartForm: true,
-		Concurrency:                  set.Limits.MaxConnections + 16,
-		MaxConnsPerIP:                set.Limits.MaxConnectionsPerIP,
-		NoDefaultServerHeader:        true,
-		NoDefaultContentType:         true,
-		CloseOnShutdown:              true,
-		LazyRequestTime:              true,
-		SecureErrorLogMessage:        true,
-		Logger:                       quiet{},
+		// Requests look to fasthttp as if they had no body: see conn.
+		MaxRequestBodySize:    1,
+		Concurrency:           set.Limits.MaxConnections + 16,
+		MaxConnsPerIP:         set.Limits.MaxConnectionsPerIP,
+		NoDefaultServerHeader: true,
+		NoDefaultContentType:  true,
+		CloseOnShutdown:       true,
+		LazyRequestTime:       true,
+		SecureErrorLogMessage: true,
+		Logger:                quiet{},
 	}
 }
 
@@ -292,7 +289,7 @@ var (
 // may quote the request.
 func refusal(ctx *fasthttp.RequestCtx, err error) *pipeline.Error {
 	if c, ok := ctx.Conn().(*conn); ok && c.bad != nil {
-		return asError(c.bad)
+		err = c.bad
 	}
 	switch {
 	case violated(err) != nil:
@@ -318,7 +315,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 	if t.op.HasModel() {
 		most = int64(limits.MaxBody)
 	}
-	if int64(ctx.Request.Header.ContentLength()) > most {
+	if c, ok := ctx.Conn().(*conn); ok && c.size() > most {
 		setError(ctx, refuse(413, "request_too_large", "", fmt.Errorf("the request body is larger than %d bytes", most)))
 		return 413
 	}

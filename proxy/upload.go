@@ -16,13 +16,14 @@ import (
 type upload struct {
 	ctx   *fasthttp.RequestCtx
 	conn  *conn
-	from  io.Reader
 	began time.Time
 	armed time.Time // when the read deadline was last set
 	idle  time.Duration
 	max   int64 // -1: not bounded here
 	read  int64
-	ended atomic.Bool // Close has been called, or the end has been read
+	begun atomic.Bool // Read has been called: the connection may be in use
+	whole atomic.Bool // the end has been read
+	ended atomic.Bool // Close has been called
 	err   error
 
 	memory *budget
@@ -58,17 +59,16 @@ func (u *upload) Read(p []byte) (int, error) {
 	if u.ended.Load() {
 		return 0, errCutBody
 	}
-	if u.read > 0 {
+	u.begun.Store(true)
+	if !u.conn.buffered() {
 		u.arm()
 	}
-	n, err := u.from.Read(p)
+	n, err := u.conn.body(p)
 	u.read += int64(n)
 	switch {
-	case err == io.EOF && !u.complete():
-		u.err = refuse(400, "incomplete_body", "", errCutBody)
 	case err == io.EOF:
 		u.err = io.EOF
-		u.ended.Store(true)
+		u.whole.Store(true)
 	case err != nil:
 		u.err = bodyError(err)
 	case u.max >= 0 && u.read > u.max:
@@ -76,12 +76,6 @@ func (u *upload) Read(p []byte) (int, error) {
 		return 0, u.err
 	}
 	return n, u.err
-}
-
-// complete reports whether the connection has brought the request to its end.
-// fasthttp takes the end of the connection for that of a chunked body.
-func (u *upload) complete() bool {
-	return u.conn == nil || u.conn.wire.done >= u.ctx.ConnRequestNum()
 }
 
 // arm moves the read deadline, at most a few times in one idle period.
@@ -101,7 +95,7 @@ func (u *upload) arm() {
 // Close ends the upload for whoever reads it, also while it is blocked in
 // Read. What has not been read then is not read any more.
 func (u *upload) Close() error {
-	if !u.ended.Swap(true) {
+	if !u.ended.Swap(true) && !u.whole.Load() {
 		_ = u.ctx.SetReadDeadline(time.Unix(1, 0))
 	}
 	return nil

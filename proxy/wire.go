@@ -5,23 +5,21 @@ import (
 	"errors"
 )
 
-// A wire follows the bytes that a client sends and lets only well-formed
-// HTTP/1.1 through, so that nothing the server behind it would tolerate is
-// ever seen by it: no two readers can disagree about where a request ends.
+// A wire judges the lines that a client sends: those of the head, and those
+// that frame a chunked body. It lets only well-formed HTTP/1.1 through, so that
+// nothing the server behind it would tolerate is ever seen by it: no two
+// readers can disagree about where a request ends.
 //
-// It checks the request line, the field names and values, the framing, and
-// every byte of chunked framing, as RFC 9112 words them; where the RFC lets a
-// recipient repair what a sender got wrong, it refuses instead.
+// It checks what RFC 9112 words; where the RFC lets a recipient repair what a
+// sender got wrong, it refuses instead.
 //
 // The zero value expects a request line.
 type wire struct {
 	state   wireState
-	left    int64  // bytes of body or chunk still to come
-	line    []byte // the beginning of a line whose end has not been read yet
-	head    int    // bytes of the current head, or of the current trailer
+	left    int64 // bytes of body or chunk still to come
+	head    int   // bytes of the current head, or of the current trailer
 	maxHead int
-	blank   int    // empty lines before the request line
-	done    uint64 // requests followed to their end
+	blank   int // empty lines before the request line
 	framing framing
 }
 
@@ -45,6 +43,7 @@ type framing struct {
 	length  int64 // declared; -1 if not
 	seen    uint32
 	fields  int
+	hide    bool
 }
 
 // A violation is a request that is not HTTP as we accept it.
@@ -84,74 +83,36 @@ var (
 	errHead        = &violation{431, "request_header_too_large", "the request head is larger than this server accepts"}
 )
 
-// feed follows p and returns how many of its bytes are well-formed, up to the
-// violation that it returns.
-func (w *wire) feed(p []byte) (int, error) {
-	for i := 0; i < len(p); {
-		var n int
-		var err error
-		switch w.state {
-		case wireFixed, wireChunkData:
-			n = int(min(w.left, int64(len(p)-i)))
-			if w.left -= int64(n); w.left == 0 {
-				w.next()
-			}
-		default:
-			n, err = w.lines(p[i:])
-		}
-		i += n
-		if err != nil {
-			return i, err
-		}
+// line judges one line, which ends with LF. hide says that the server behind
+// is not to see it: the body reaches the stages without its help.
+func (w *wire) line(line []byte) (hide bool, err error) {
+	if w.head += len(line); w.head > w.maxHead {
+		return false, errHead
 	}
-	return len(p), nil
+	if len(line) < 2 || line[len(line)-2] != '\r' {
+		if w.state == wireChunkSize || w.state == wireChunkEnd {
+			return false, errChunk
+		}
+		return false, errBareLF
+	}
+	w.framing.hide = false
+	err = w.take(line[:len(line)-2])
+	return w.framing.hide, err
 }
 
-// next turns to what follows a whole body or chunk.
-func (w *wire) next() {
+// inHead reports whether the line to come belongs to a head.
+func (w *wire) inHead() bool { return w.state <= wireFields }
+
+// took notes n bytes of a body or chunk.
+func (w *wire) took(n int) {
+	if w.left -= int64(n); w.left > 0 {
+		return
+	}
 	if w.state == wireChunkData {
 		w.state = wireChunkEnd
 		return
 	}
-	w.end()
-}
-
-// end turns to the next request.
-func (w *wire) end() {
-	w.state, w.head = wireRequestLine, 0
-	w.done++
-}
-
-// lines takes one line from p, or its beginning. It returns how many bytes
-// belong to it; none of them when they are in violation.
-func (w *wire) lines(p []byte) (int, error) {
-	end := bytes.IndexByte(p, '\n')
-	n := end + 1
-	if end < 0 {
-		n = len(p)
-	}
-	if w.head += n; w.head > w.maxHead {
-		return 0, errHead
-	}
-	if end < 0 {
-		w.line = append(w.line, p...)
-		return n, nil
-	}
-	line := p[:n]
-	if len(w.line) > 0 {
-		w.line = append(w.line, line...)
-		line, w.line = w.line, w.line[:0]
-	}
-	if len(line) < 2 || line[len(line)-2] != '\r' {
-		if w.state == wireChunkSize || w.state == wireChunkEnd {
-			return 0, errChunk
-		}
-		return 0, errBareLF
-	}
-	if err := w.take(line[:len(line)-2]); err != nil {
-		return 0, err
-	}
-	return n, nil
+	w.state = wireRequestLine
 }
 
 // take judges one whole line, without its CRLF.
@@ -162,7 +123,7 @@ func (w *wire) take(line []byte) error {
 			if w.blank++; w.blank > 2 {
 				return errBlank
 			}
-			w.head = 0
+			w.head, w.framing.hide = 0, true
 			return nil
 		}
 		w.blank = 0
@@ -183,7 +144,7 @@ func (w *wire) take(line []byte) error {
 		return nil
 	default: // wireTrailer
 		if len(line) == 0 {
-			w.end()
+			w.state, w.head = wireRequestLine, 0
 			return nil
 		}
 		return trailer(line)
@@ -203,14 +164,9 @@ func (w *wire) body() error {
 	case f.length > 0:
 		w.state, w.left = wireFixed, f.length
 	default:
-		w.end()
+		w.state = wireRequestLine
 	}
 	return nil
-}
-
-// whole reports whether the bytes so far end where a request may end.
-func (w *wire) whole() bool {
-	return w.state == wireRequestLine && len(w.line) == 0
 }
 
 // requestLine judges METHOD SP TARGET SP VERSION.
@@ -329,13 +285,13 @@ func (f *framing) judge(which int, value []byte) error {
 		if !ok {
 			return errLength
 		}
-		f.length = n
+		f.length, f.hide = n, true
 	case "transfer-encoding":
 		switch {
 		case f.http10:
 			return errCoding
 		case equalFold(value, "chunked"):
-			f.chunked = true
+			f.chunked, f.hide = true, true
 		case endsInChunked(value):
 			return errCodings
 		default:
