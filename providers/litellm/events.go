@@ -13,13 +13,12 @@ import (
 // events is what a call knows of the stream that it passes on.
 type events struct {
 	split    sse.Splitter
-	view     chat.Request // of one event
-	joined   []byte       // data of an event that has several lines of it
-	choices  int          // answers asked for
-	finished int          // answers that have said why they ended
-	begun    bool         // an event with data has been seen
-	over     bool         // nothing more may follow
-	failed   error        // what the next call of Next returns
+	joined   []byte // data of an event that has several lines of it
+	choices  int    // answers asked for
+	finished int    // answers that have said why they ended
+	begun    bool   // an event with data has been seen
+	over     bool   // nothing more may follow
+	failed   error  // what the next call of Next returns
 }
 
 // end forgets the stream.
@@ -54,6 +53,9 @@ func (c *call) inspect(frame []byte) []byte {
 	from, to := 0, 0
 	for to < len(frame) && !c.over {
 		event, _ := sse.Cut(frame[to:])
+		if len(event) == 0 {
+			panic("BUG: a frame that ends within an event")
+		}
 		if !c.event(event) {
 			break
 		}
@@ -115,21 +117,13 @@ func (c *call) foreign(event, data []byte) bool {
 }
 
 // inBandError returns the error that an event holds in place of a piece of the answer.
+// The error of a response that has failed is a piece of the answer.
 func (c *call) inBandError(event, data []byte) (problem, bool) {
-	if string(sse.Name(event)) == "error" {
-		if p, ok := readProblem(data); ok {
-			return p, true
+	if string(sse.Name(event)) != "error" {
+		raw, ok := chat.ErrorObject(data)
+		if !ok || void(raw) || c.op == pipeline.OpResponses && chat.Get(data, "response") != nil {
+			return problem{}, false
 		}
-		return problem{message: "the upstream reported an error"}, true
-	}
-	// In text the quotes would be escaped, so this is a key or a value of its own.
-	if !bytes.Contains(data, errorWord) || c.view.Scan(data) != nil {
-		return problem{}, false
-	}
-	kind, _ := c.view.Member("type")
-	raw, _ := c.view.Member("error")
-	if string(kind) != `"error"` && (len(raw) == 0 || raw[0] == 'n' || raw[0] == 'f') {
-		return problem{}, false
 	}
 	p, ok := readProblem(data)
 	if !ok {
@@ -138,17 +132,16 @@ func (c *call) inBandError(event, data []byte) (problem, bool) {
 	return p, true
 }
 
-var errorWord = []byte(`"error"`)
+// void reports whether the value of an error member says that there is none.
+func void(raw []byte) bool {
+	return string(raw) == "false" || string(raw) == `""` || string(raw) == "{}"
+}
 
 // terminal reports whether an event ends a streamed response.
 func (c *call) terminal(event, data []byte) bool {
 	kind := sse.Name(event)
 	if len(kind) == 0 {
-		if !bytes.Contains(data, responseWord) || c.view.Scan(data) != nil {
-			return false
-		}
-		kind, _ = c.view.Member("type")
-		kind = bytes.Trim(kind, `"`)
+		kind = bytes.Trim(chat.Get(data, "type"), `"`)
 	}
 	switch string(kind) {
 	case "response.completed", "response.failed", "response.incomplete", "response.cancelled":
@@ -156,8 +149,6 @@ func (c *call) terminal(event, data []byte) bool {
 	}
 	return false
 }
-
-var responseWord = []byte(`"response.`)
 
 // finishes counts the answers that a chunk ends: those with a finish_reason that is not
 // null.

@@ -182,7 +182,7 @@ func leadingError(b []byte) (problem, bool) {
 	for len(b) > 0 && (isSpace(b[0]) || b[0] == '{') {
 		b = b[1:]
 	}
-	rest, ok := bytes.CutPrefix(b, errorWord)
+	rest, ok := bytes.CutPrefix(b, []byte(`"error"`))
 	if !ok {
 		return problem{}, false
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/pipetest"
 )
 
 // quick answers at once.
@@ -340,6 +341,9 @@ func TestEndOfContext(t *testing.T) {
 }
 
 func TestChatAllocatesNothing(t *testing.T) {
+	if pipetest.Race {
+		t.Skip("the race detector makes pools forget")
+	}
 	p := build(t, quick)
 	ex := exchange(pipeline.OpChat, hello)
 	defer ex.Release()

@@ -74,7 +74,7 @@ func TestEmbeddings(t *testing.T) {
 	f(`"input":[1,2,3]`, 1, 384, 3)
 	f(`"input":[[1,2,3],[4]]`, 2, 384, 4)
 	f(`"input":"x","dimensions":16`, 1, 16, 1)
-	f(`"input":[`+strings.Repeat(`"a",`, 2047)+`"a"]`, 2048, 384, 2048)
+	f(`"dimensions":8,"input":[`+strings.Repeat(`"a",`, 2047)+`"a"]`, 2048, 8, 2048)
 
 	floats, _ := embed(t, `"input":["a text","中文"]`)
 	packed, _ := embed(t, `"input":["a text","中文"],"encoding_format":"base64"`)
