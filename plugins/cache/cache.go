@@ -30,12 +30,7 @@ var Plugin = config.Define[pipeline.Handler]("cache", Config{
 	TTL:      10 * time.Minute,
 	MaxTTL:   24 * time.Hour,
 	MaxEntry: 1 << 20,
-	Ops: []Op{
-		{pipeline.OpChat},
-		{pipeline.OpCompletions},
-		{pipeline.OpEmbeddings},
-		{pipeline.OpRerank},
-	},
+	Ops:      cacheable,
 }, source)
 
 // Config answers repeated requests with the answer that they got before.
@@ -44,7 +39,7 @@ type Config struct {
 	// its own, which a changed setting empties.
 	Store config.Ref[pipeline.CacheStore] `yaml:"store"`
 	// Max is how much memory the stage takes for answers when it has no store.
-	Max config.Size `yaml:"max" check:"min=1"`
+	Max config.Size `yaml:"max" check:"min=64KiB"`
 	// TTL is how long an answer may be used again.
 	TTL time.Duration `yaml:"ttl" check:"min=1s"`
 	// MaxTTL bounds what a client may ask for instead, with "cache": {"ttl": 3600}.
@@ -197,25 +192,4 @@ func (h *handler) mark(ex *pipeline.Exchange, how string) {
 	} else {
 		h.counts.bypass.Inc()
 	}
-}
-
-// lifetime is how long the answer may be kept: the client's wish, within limits.
-func (h *handler) lifetime(c control) time.Duration {
-	if c.ttl < 0 {
-		return h.ttl
-	}
-	return min(c.ttl, h.maxTTL)
-}
-
-// own makes a cache in memory a store.
-type own struct{ *lru.Cache }
-
-func (o own) Get(_ context.Context, key pipeline.Key) ([]byte, bool, error) {
-	v, ok := o.Cache.Get(key)
-	return v, ok, nil
-}
-
-func (o own) Set(_ context.Context, key pipeline.Key, value []byte, ttl time.Duration) error {
-	o.Cache.Set(key, value, ttl)
-	return nil
 }

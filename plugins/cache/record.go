@@ -40,6 +40,14 @@ func (h *handler) record(ex *pipeline.Exchange, key pipeline.Key, ttl time.Durat
 	res.Body = r
 }
 
+// lifetime is how long the answer may be kept: the client's wish, within limits.
+func (h *handler) lifetime(c control) time.Duration {
+	if c.ttl < 0 {
+		return h.ttl
+	}
+	return min(c.ttl, h.maxTTL)
+}
+
 // recorder copies an answer as it streams past and keeps it once it is whole.
 type recorder struct {
 	pipeline.Stream

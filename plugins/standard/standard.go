@@ -10,6 +10,7 @@ import (
 	"github.com/headrace/headrace/plugins/cache"
 	"github.com/headrace/headrace/plugins/call"
 	"github.com/headrace/headrace/plugins/race"
+	"github.com/headrace/headrace/providers/litellm"
 	"github.com/headrace/headrace/providers/memory"
 	"github.com/headrace/headrace/providers/offline"
 )
@@ -18,6 +19,6 @@ import (
 func Components() config.Registry {
 	return config.Registry{
 		all.Plugin, auth.Plugin, breaker.Plugin, cache.Plugin, call.Plugin, race.Plugin,
-		memory.Component, offline.Component,
+		litellm.Component, memory.Component, offline.Component,
 	}
 }

@@ -25,7 +25,7 @@ var Component = config.Define[pipeline.CacheStore]("memory_cache", Config{Max: 6
 type Config struct {
 	// Max is how much memory the answers may take. One answer may take at most
 	// an eighth of its share of that, which is 2MiB from 256MiB on.
-	Max config.Size `yaml:"max" check:"min=65536"`
+	Max config.Size `yaml:"max" check:"min=64KiB"`
 }
 
 // Build implements config.Builder.
