@@ -98,7 +98,7 @@ func (c *call) deltas() []map[string]any {
 		}
 		return out
 	case "drip":
-		for i := range 200 {
+		for i := range 80 {
 			out = append(out, map[string]any{"content": fmt.Sprintf("%d ", i)})
 		}
 		return out

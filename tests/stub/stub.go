@@ -7,7 +7,7 @@
 //	error-N    status N with an OpenAI error object; 429 and 503 say Retry-After: 1
 //	once-N     the first request fails like error-N, the next ones are answered
 //	hang       no answer until the client leaves
-//	drip       a stream with an event every 50 ms, for ten seconds
+//	drip       a stream with an event every 50 ms, for four seconds
 //	stall      a stream of two events, then silence until the client leaves
 //	cut        a stream (or a body) that breaks off without an end
 //	in-stream  a stream with an error object after two events
