@@ -61,6 +61,8 @@ func (p *plan) unit(u *unit) {
 		return
 	}
 	p.planned[u] = true
+	// The order of the file is that of preference, which is not u's business.
+	slices.SortStableFunc(u.each, func(a, b perTarget) int { return a.target.final.Index - b.target.final.Index })
 	for _, r := range u.refs {
 		p.unit(r.unit)
 		u.needs = append(u.needs, r.unit.final())

@@ -1,0 +1,231 @@
+package config_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/config"
+)
+
+// reload loads a file, then another, and releases both at the end of the test.
+func reload(t *testing.T, before, after string) (a, b *config.Snapshot) {
+	t.Helper()
+	allClosed(t)
+	a = load(t, nil, before)
+	b = load(t, a, after)
+	t.Cleanup(a.Release)
+	t.Cleanup(b.Release)
+	return a, b
+}
+
+// lives returns everything in a snapshot, by name.
+func lives(s *config.Snapshot) map[string]*life {
+	out := map[string]*life{}
+	var chain func(pipeline.Chain)
+	stageOf := func(h pipeline.Handler) *stage {
+		if g, ok := h.(*guarding); ok {
+			return &g.stage
+		}
+		return h.(*stage)
+	}
+	chain = func(c pipeline.Chain) {
+		for _, h := range c {
+			st := stageOf(h)
+			out[st.env.Name] = st.life
+			switch c := st.settings.(type) {
+			case pass:
+				if k := c.Store.Get(); k != nil {
+					out["stores."+c.Store.Name()] = k.(*kept).life
+				}
+			case nest:
+				chain(c.Then)
+				for _, b := range c.Branches {
+					chain(b)
+				}
+				for _, t := range s.Targets {
+					chain(c.Each.For(t))
+				}
+			}
+		}
+	}
+	chain(s.Before)
+	for _, r := range s.Routes {
+		chain(r.Chain)
+	}
+	for _, m := range s.Models.List() {
+		chain(m.Chain)
+	}
+	for _, t := range s.Targets {
+		name, _, _ := strings.Cut(t.Name, "/")
+		out["providers."+name] = t.Provider.(answerer).life
+	}
+	return out
+}
+
+// carried returns the names of what both snapshots have, sorted.
+func carried(a, b *config.Snapshot) []string {
+	out := []string{}
+	old := map[*life]bool{}
+	for _, l := range lives(a) {
+		old[l] = true
+	}
+	for name, l := range lives(b) {
+		if old[l] {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestCarryOver(t *testing.T) {
+	f := func(before, after string, want ...string) {
+		t.Helper()
+		a, b := reload(t, before, after)
+		if diff := cmp.Diff(append([]string{}, want...), carried(a, b)); diff != "" {
+			t.Errorf("carried over (-want +got):\n%s", diff)
+		}
+	}
+	both := []string{"providers.one", "providers.two"}
+	chain := func(before, after string, want ...string) {
+		t.Helper()
+		f(file(before), file(after), append(slices.Clone(both), want...)...)
+	}
+	// What is unchanged is the same, however it is written.
+	chain("[ pass ]", "[ { pass: { ttl: 60s } } ]", "routes.chat.pass")
+	chain("[ pass: { ttl: 2s } ]", "[ pass: { ttl: 1s } ]")
+	chain("[ { kinds: { map: { a: 1, b: 2 } } } ]", "[ { kinds: { map: { b: 2, a: 1 } } } ]", "routes.chat.kinds")
+	chain("[ { kinds: { maybe: 1 } } ]", "[ { kinds: { maybe: 2 } } ]")
+	chain("[ { kinds: { color: red } } ]", "[ { kinds: { color: blue } } ]")
+	chain("[ { kinds: { secret: a } } ]", "[ { kinds: { secret: b } } ]")
+	// A stage moves.
+	chain("[ pass: { note: a } ]", "[ guard, pass: { note: b }, pass: { note: a } ]", "routes.chat.pass")
+	chain("[ pass: { note: a }, pass: { note: b } ]", "[ pass: { note: b }, pass: { note: a } ]", "routes.chat.pass", "routes.chat.pass#2")
+	chain("[ pass, pass ]", "[ pass ]", "routes.chat.pass")
+	chain("[ pass ]", "[ pass, pass ]", "routes.chat.pass")
+	// What a stage refers to, or holds, counts.
+	chain("[ pass: { store: answers } ]", "[ pass: { store: answers } ]", "routes.chat.pass", "stores.answers")
+	f(file("[ pass: { store: answers } ]"), strings.Replace(file("[ pass: { store: answers } ]"), "memory: {}", "memory: { max: 2KiB }", 1), both...)
+	chain("[ nest: { then: [ pass, guard ] } ]", "[ nest: { then: [ pass, guard: { closed: false } ] } ]", "routes.chat.nest.then.pass")
+	chain("[ nest: { branches: [ [ pass, guard ], [] ] } ]", "[ nest: { branches: [ [ pass ], [ guard ] ] } ]",
+		"routes.chat.nest.branches.guard", "routes.chat.nest.branches.pass")
+	// An unchanged Each is the same; a changed one keeps what stands in it.
+	chain("[ nest: { each: [ pass ] } ]", "[ nest: { each: [ pass ] } ]",
+		"routes.chat.nest", "routes.chat.nest.each.pass[one]", "routes.chat.nest.each.pass[two/big]")
+	chain("[ nest: { each: [ pass ] } ]", "[ nest: { each: [ pass ], then: [ pass ] } ]",
+		"routes.chat.nest.each.pass[one]", "routes.chat.nest.each.pass[two/big]")
+}
+
+func TestCarryOverWithTargets(t *testing.T) {
+	f := func(models string, want ...string) {
+		t.Helper()
+		before := file("[ nest: { each: [ pass ] } ]")
+		after := strings.Replace(before, "[ { provider: one }, { provider: two, model: big } ]", models, 1)
+		a, b := reload(t, before, after)
+		if diff := cmp.Diff(append([]string{}, want...), carried(a, b)); diff != "" {
+			t.Errorf("%s: carried over (-want +got):\n%s", models, diff)
+		}
+		for i, target := range b.Targets {
+			if target.Index != i || target.Provider == nil {
+				t.Errorf("%s: target %d is %+v", models, i, target)
+			}
+		}
+		names := []string{}
+		for _, m := range b.Models.Any().Targets {
+			names = append(names, m.Name)
+		}
+		if got := strings.Count(models, "provider"); len(names) != got {
+			t.Errorf("%s: the model has the targets %v", models, names)
+		}
+		for _, target := range b.Targets { // what stands in an Each serves its own target
+			got := at(b, 0).settings.(nest).Each.For(target)[0].(*stage).env.Target
+			if got != target {
+				t.Errorf("%s: %s is served by the stage of %s", models, target.Name, got.Name)
+			}
+		}
+	}
+	// Whatever is added, and wherever, the old ones keep what they learnt.
+	f("[ { provider: two }, { provider: one }, { provider: two, model: big } ]",
+		"providers.one", "providers.two", "routes.chat.nest.each.pass[one]", "routes.chat.nest.each.pass[two/big]")
+	f("[ { provider: two, model: big }, { provider: one } ]", // another order of the same
+		"providers.one", "providers.two", "routes.chat.nest", "routes.chat.nest.each.pass[one]", "routes.chat.nest.each.pass[two/big]")
+	f("[ { provider: one } ]", "providers.one", "routes.chat.nest.each.pass[one]")
+	f("[ { provider: one, idle: 5s }, { provider: two, model: big } ]",
+		"providers.one", "providers.two", "routes.chat.nest.each.pass[two/big]")
+	f("[ { provider: two, model: small } ]", "providers.two")
+}
+
+// A provider that changed is another target, of the same name.
+func TestChangedProvider(t *testing.T) {
+	before := file("[ nest: { each: [ pass ] } ]")
+	a, b := reload(t, before, strings.Replace(before, "text: two", "text: three", 1))
+	want := []string{"providers.one", "routes.chat.nest.each.pass[one]"}
+	if diff := cmp.Diff(want, carried(a, b)); diff != "" {
+		t.Errorf("carried over (-want +got):\n%s", diff)
+	}
+	if p := b.Targets[1].Provider.(answerer); p.Text != "three" {
+		t.Errorf("the target has the provider that says %q", p.Text)
+	}
+	if p := a.Targets[1].Provider.(answerer); p.Text != "two" {
+		t.Errorf("the target of the old snapshot now has the provider that says %q", p.Text)
+	}
+}
+
+// What is carried over lives until the last snapshot that has it is released,
+// in whatever order they are.
+func TestClosedOnce(t *testing.T) {
+	f := func(release ...int) {
+		t.Helper()
+		allClosed(t)
+		a := load(t, nil, file("[ pass: { store: answers }, pass: { note: a } ]"))
+		b := load(t, a, file("[ pass: { store: answers }, pass: { note: b } ]"))
+		c := load(t, b, file("[ pass: { store: answers }, pass: { note: b }, guard ]"))
+		all := []*config.Snapshot{a, b, c}
+		store, onlyA, guard := at(a, 0).settings.(pass).Store.Get().(*kept).life, at(a, 1).life, c.Routes[0].Chain[2].(*guarding).life
+		held := map[int]bool{0: true, 1: true, 2: true}
+		for _, i := range release {
+			all[i].Release()
+			delete(held, i)
+			if got, want := store.closed.Load() == 0, len(held) > 0; got != want {
+				t.Errorf("%v: after releasing %d the store is open: %v", release, i, got)
+			}
+			if got, want := onlyA.closed.Load() == 0, held[0]; got != want {
+				t.Errorf("%v: after releasing %d the first file's own stage is open: %v", release, i, got)
+			}
+			if got, want := guard.closed.Load() == 0, held[2]; got != want {
+				t.Errorf("%v: after releasing %d the last file's own stage is open: %v", release, i, got)
+			}
+		}
+	}
+	f(0, 1, 2)
+	f(2, 1, 0)
+	f(1, 2, 0)
+}
+
+// A file that cannot be used leaves nothing behind and the old snapshot whole.
+func TestFailedReload(t *testing.T) {
+	allClosed(t)
+	old := load(t, nil, file("[ pass: { store: answers } ]"))
+	defer old.Release()
+	before := open.Load()
+	f := func(chain, problem string) {
+		t.Helper()
+		s, err := config.Load(t.Context(), source(file(chain)), registry, nil, old)
+		if s != nil || err == nil || !strings.Contains(err.Error(), problem) {
+			t.Errorf("%s: %v, %v", chain, s, err)
+		}
+		if n := open.Load(); n != before {
+			t.Errorf("%s: %d components were left open", chain, n-before)
+		}
+		if at(old, 0).closed.Load() != 0 {
+			t.Errorf("%s: closed what the old snapshot uses", chain)
+		}
+	}
+	f("[ pass: { store: answers }, nest: { then: [ pass ] }, fail: { with: x } ]", "refused")
+	f("[ nest: { then: [ fail: { panics: true } ] }, pass ]", "panic: as asked")
+	f("[ pass, pas ]", "unknown plugin")
+}
