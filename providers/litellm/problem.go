@@ -94,6 +94,8 @@ func str(raw json.RawMessage) (string, bool) {
 	return s, true
 }
 
+var ownMembers = [...]string{"message", "type", "param", "code"}
+
 // fromMembers reads the members of an error object.
 func fromMembers(m map[string]json.RawMessage) problem {
 	var p problem
@@ -104,9 +106,10 @@ func fromMembers(m map[string]json.RawMessage) problem {
 		}
 	}
 	p.kind, p.param, p.code = scalar(m["type"]), scalar(m["param"]), scalar(m["code"])
-	for _, key := range [...]string{"message", "type", "param", "code"} {
-		delete(m, key)
-	}
+	maps.DeleteFunc(m, func(key string, _ json.RawMessage) bool {
+		// Some clients do not mind the case, and would read this one in their place.
+		return slices.ContainsFunc(ownMembers[:], func(own string) bool { return strings.EqualFold(own, key) })
+	})
 	p.more = m
 	return p
 }

@@ -304,7 +304,7 @@ func TestUpload(t *testing.T) {
 func FuzzProblem(f *testing.F) {
 	for _, s := range []string{
 		`{"error":{"message":"m","type":"t","param":null,"code":1}}`, `{"error":"x"}`, `{"detail":[{"loc":["body",1],"msg":"m"}]}`,
-		`[{"error":{}}]`, `{"error":{"message":1,"type":{},"code":[]}}`, "<html>", "data: {}", "\xff", `{"message":"\ud800"}`,
+		`[{"error":{}}]`, `{"error":{"message":1,"type":{},"code":[]}}`, "<html>", "data: {}", "\xff", `{"message":"\ud800"}`, `{"error":{"messAge":0,"x":[]}}`,
 	} {
 		f.Add(s, 500)
 	}
