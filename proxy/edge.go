@@ -231,6 +231,10 @@ func (j *job) header() {
 	if j.status >= 400 {
 		j.code = "upstream_status"
 	}
+	if j.events = isEventStream(to.ContentType()) && len(to.Peek("Content-Encoding")) == 0; j.events {
+		to.Set("Cache-Control", "no-cache")
+		to.Set("X-Accel-Buffering", "no")
+	}
 	j.own(to)
 	j.unread()
 }

@@ -13,17 +13,11 @@ import (
 // length is announced if it is known.
 func (j *job) stream(frame []byte, length int) bool {
 	j.first = frame
-	h := &j.ctx.Response.Header
-	j.events = isEventStream(h.ContentType()) && len(h.Peek("Content-Encoding")) == 0
 	if length < 0 && !j.ctx.Request.Header.IsHTTP11() {
 		// HTTP/1.0 knows no chunks: the end of the connection ends the body,
 		// and cannot be told from a failure.
 		j.fail(refuse(505, "http_1_0_stream", "", errOldStream))
 		return false
-	}
-	if j.events {
-		h.Set("Cache-Control", "no-cache")
-		h.Set("X-Accel-Buffering", "no")
 	}
 	j.fixed = length >= 0
 	j.ctx.Response.ImmediateHeaderFlush = j.fixed
