@@ -103,6 +103,7 @@ func (c *call) requestHeader(from *fasthttp.RequestHeader, e *endpoint) {
 	h := &c.req.Header
 	h.Reset()
 	h.SetNoDefaultContentType(true)
+	h.DisableNormalizing() // the client's names are in canonical form already, and so are ours
 	h.SetMethodBytes(from.Method())
 	h.SetRequestURIBytes(c.target)
 	h.SetHost(e.host)
