@@ -18,9 +18,10 @@
 // An answer without fault wins. So does one that is the caller's own fault or a
 // refusal: a 400 is an answer, and another upstream would say the same. An
 // answer or error whose fault is Retryable, a stream that breaks before its
-// first useful event, one that ends without any event, and one that begins with
-// an error event are failures, after which the policy is asked for another
-// attempt. Any other error ends the run once nobody else is running.
+// first useful event, and one that ends without any event are failures, after
+// which the policy is asked for another attempt. Any other error ends the run
+// once nobody else is running. An error that an upstream reports inside its
+// stream breaks that stream: providers see to it.
 //
 // # How the attempts run
 //

@@ -25,14 +25,18 @@ func Unsent(err error) bool {
 }
 
 // outranks reports whether the client is better served with t's failure than
-// with that of old, which came first: one that says when to come back says more
-// than one that does not. Among breakers the one that closes first is right.
-func (t *try) outranks(old *try) bool {
-	a, b := t.rank(), old.rank()
+// with u's: one that says when to come back says more than one that does not.
+// Among breakers the one that closes first is right; otherwise the preferred
+// candidate speaks for all.
+func (t *try) outranks(u *try) bool {
+	a, b := t.rank(), u.rank()
 	if a != b {
 		return a > b
 	}
-	return Unasked(t.err) && Unasked(old.err) && retryAfter(t.err) < retryAfter(old.err)
+	if Unasked(t.err) && Unasked(u.err) {
+		return retryAfter(t.err) < retryAfter(u.err)
+	}
+	return t.index < u.index
 }
 
 func (t *try) rank() int {

@@ -109,11 +109,7 @@ func (h *head) await(resp *pipeline.Response) error {
 		case err != nil:
 			return err
 		}
-		useful, err := judge(frame)
-		if err != nil {
-			return err
-		}
-		if useful {
+		if useful(frame) {
 			h.frame, h.replay = frame, h.kept != nil
 			return nil
 		}

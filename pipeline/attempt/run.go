@@ -34,7 +34,7 @@ type run struct {
 	inline  *try               // runs on the caller's goroutine; guarded by mu
 	beside  *try               // runs on the other; guarded by mu
 	won     *try               // has won there, for the caller to deliver; guarded by mu
-	best    *try               // the failure to report if all fail; guarded by mu
+	failed  []*try             // for the caller to drop or report; guarded by mu
 	asked   bool               // an upstream has been called; guarded by mu
 }
 
@@ -110,7 +110,7 @@ func (r *run) unref() {
 	}
 	r.ex, r.next, r.ctx, r.first = nil, nil, nil, try{}
 	r.started, r.armed, r.pending, r.over, r.asked = 0, false, false, false, false
-	r.inline, r.beside, r.won, r.best = nil, nil, nil, nil
+	r.inline, r.beside, r.won, r.failed = nil, nil, nil, nil
 	r.e.runs.Put(r)
 }
 
@@ -131,17 +131,13 @@ func (r *run) serve(ctx context.Context) error {
 			r.mu.Unlock()
 			return r.deliver(t)
 		}
-		worse := r.fail(t)
+		r.fail(t)
 		r.mu.Unlock()
 		r.e.policy.Ended(t.outcome(r.plan.Class))
-		fault, err := t.fault, t.err
-		if worse != nil {
-			worse.drop()
-		}
 		if won := r.others(ctx); won != nil {
 			return r.deliver(won)
 		}
-		if t = r.failover(ctx, fault, err); t == nil {
+		if t = r.failover(ctx, t); t == nil {
 			return r.giveUp(ctx)
 		}
 	}
@@ -172,14 +168,14 @@ func (r *run) others(ctx context.Context) *try {
 	}
 }
 
-// failover begins the attempt that follows a failure, or returns nil.
-func (r *run) failover(ctx context.Context, fault pipeline.Fault, err error) *try {
-	if ctx.Err() != nil || !fault.Retryable() || r.plan.Once && !Unsent(err) {
+// failover begins the attempt that follows a failed one, or returns nil.
+func (r *run) failover(ctx context.Context, after *try) *try {
+	if ctx.Err() != nil || !after.fault.Retryable() || r.plan.Once && !Unsent(after.err) {
 		return nil
 	}
 	r.mu.Lock()
 	open := r.spare != nil
-	ask := Ask{Index: r.started, Class: r.plan.Class, Why: Failover, Err: err, Fault: fault, Unasked: !r.asked}
+	ask := Ask{Index: r.started, Class: r.plan.Class, Why: Failover, Err: after.err, Fault: after.fault, Unasked: !r.asked}
 	r.mu.Unlock()
 	if !open {
 		return nil
@@ -270,12 +266,9 @@ func (r *run) runBeside(t *try) bool {
 		return false
 	}
 	outcome, again := t.outcome(r.plan.Class), t.fault.Retryable()
-	worse := r.fail(t)
+	r.fail(t)
 	r.mu.Unlock()
 	r.e.policy.Ended(outcome)
-	if worse != nil {
-		worse.drop()
-	}
 	r.notify()
 	return again
 }
@@ -288,21 +281,11 @@ func (r *run) notify() {
 	}
 }
 
-// fail notes a failure and returns the one that it, or which it, outranks, for
-// the caller to drop. mu must be held.
-func (r *run) fail(t *try) (worse *try) {
-	if !Unasked(t.err) {
-		r.asked = true
-	}
-	switch {
-	case r.best == nil:
-		r.best = t
-		return nil
-	case t.outranks(r.best):
-		worse, r.best = r.best, t
-		return worse
-	}
-	return t
+// fail leaves a failed attempt to the caller's lane, which alone may touch the
+// caller's exchange. mu must be held.
+func (r *run) fail(t *try) {
+	r.failed = append(r.failed, t)
+	r.asked = r.asked || !Unasked(t.err)
 }
 
 // lose ends an attempt that another has beaten.
@@ -314,16 +297,22 @@ func (r *run) lose(t *try) {
 	r.e.policy.Ended(o)
 }
 
+// finish ends the run and returns the attempts that have failed.
+func (r *run) finish() []*try {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = true
+	failed := r.failed
+	r.failed = nil
+	return failed
+}
+
 // deliver makes t's answer that of the caller's exchange.
 func (r *run) deliver(t *try) error {
 	o := t.outcome(r.plan.Class)
 	o.Won = true
-	r.mu.Lock()
-	best := r.best
-	r.best = nil
-	r.mu.Unlock()
-	if best != nil {
-		best.drop()
+	for _, f := range r.finish() {
+		f.drop()
 	}
 	err := t.give(r.ex)
 	r.e.policy.Ended(o)
@@ -332,13 +321,20 @@ func (r *run) deliver(t *try) error {
 
 // giveUp reports the best of the failures, or why nobody waits any more.
 func (r *run) giveUp(ctx context.Context) error {
-	r.mu.Lock()
-	r.over = true
-	best := r.best
-	r.best = nil
-	r.mu.Unlock()
-	if cause := pipeline.Cause(ctx); cause != nil {
-		best.drop()
+	failed := r.finish()
+	best := failed[0]
+	for _, t := range failed[1:] {
+		if t.outranks(best) {
+			best = t
+		}
+	}
+	cause := pipeline.Cause(ctx)
+	for _, t := range failed {
+		if t != best || cause != nil {
+			t.drop()
+		}
+	}
+	if cause != nil {
 		return cause
 	}
 	return best.give(r.ex)

@@ -96,13 +96,14 @@ const overrun = 2 / math.Ln2
 func (l *latency) estimate(at int64, quantile float64, least time.Duration) time.Duration {
 	var sum [buckets]uint32
 	total := l.sum(&sum, at/int64(windowSpan))
+	answers := total - sum[never]
 	switch {
-	case total < enough && l.settled.Load():
+	case answers < enough && l.settled.Load():
 		return time.Duration(l.delay.Load()) // better the last minute's than a handful's
-	case total == 0:
+	case answers == 0:
 		return blind * least
-	case total < enough:
-		return max(least, 4*median(&sum, total))
+	case answers < enough:
+		return max(least, 4*median(&sum, answers))
 	}
 	late := float64(sum[never])
 	share := (1 - quantile) * float64(total)
@@ -137,10 +138,10 @@ func (l *latency) sum(dst *[buckets]uint32, slot int64) (total uint32) {
 	return total
 }
 
-func median(sum *[buckets]uint32, total uint32) time.Duration {
+func median(sum *[buckets]uint32, answers uint32) time.Duration {
 	seen := uint32(0)
 	for i, n := range sum[:never] {
-		if seen += n; 2*seen >= total {
+		if seen += n; 2*seen >= answers {
 			return edge(i)
 		}
 	}

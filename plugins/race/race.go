@@ -116,7 +116,7 @@ type handler struct {
 // Close waits for the losers of the last races.
 func (h *handler) Close() error { return h.engine.Close() }
 
-var errNoTarget = errors.New("no target is configured for this request")
+var errNoTarget = errors.New("no upstream serves this model")
 
 // Handle implements pipeline.Handler.
 func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
@@ -125,7 +125,10 @@ func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeli
 		n = len(ex.Targets)
 	}
 	if n == 0 {
-		return &pipeline.Error{Status: 404, Code: "model_not_found", Fault: pipeline.CallerFault, Err: errNoTarget}
+		return &pipeline.Error{
+			Status: 404, Type: "invalid_request_error", Code: "model_not_found", Param: "model",
+			Fault: pipeline.CallerFault, Err: errNoTarget,
+		}
 	}
 	if n == 1 || h.attempts == 1 || ex.Skips("race") {
 		return h.engine.Run(ctx, ex, next, attempt.Plan{Attempts: 1})
