@@ -3,7 +3,6 @@ package litellm
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"net"
 	"net/url"
 	"strings"
@@ -25,23 +24,23 @@ type endpoint struct {
 func parseBase(s string) (*endpoint, error) {
 	u, err := url.Parse(s)
 	if err != nil {
-		// The parser's error quotes the address, which may hold a password.
+		// No error here quotes the address: it may hold a password.
 		return nil, errors.New("not a valid address; write https://host/v1")
 	}
 	switch {
 	case u.User != nil:
 		return nil, errors.New("a user name or password in the address is not sent; set key or headers")
 	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("%q does not begin with http:// or https://", s)
+		return nil, errors.New("the address does not begin with http:// or https://")
 	case u.Hostname() == "":
-		return nil, fmt.Errorf("%q has no host", s)
+		return nil, errors.New("the address has no host")
 	case u.Fragment != "" || strings.Contains(s, "#"):
-		return nil, fmt.Errorf("%q has a fragment, which is never sent", s)
+		return nil, errors.New("the address has a fragment, which is never sent")
 	}
 	e := &endpoint{secure: u.Scheme == "https", host: u.Host, query: u.RawQuery}
 	e.path = strings.TrimRight(u.EscapedPath(), "/")
 	if strings.Contains(e.path, "//") {
-		return nil, fmt.Errorf("%q has an empty part in its path", s)
+		return nil, errors.New("the address has an empty part in its path")
 	}
 	port := u.Port()
 	if port == "" {

@@ -19,6 +19,9 @@ func TestValidate(t *testing.T) {
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Fatalf("%s: got %v, want %q", c.URL, err, want)
 		}
+		if err != nil && strings.Contains(err.Error(), "pw") {
+			t.Fatalf("a password is in the problem: %v", err)
+		}
 	}
 	url := func(s string) Config { return Config{URL: s} }
 	f(url("https://api.openai.com/v1"), "")
@@ -28,6 +31,7 @@ func TestValidate(t *testing.T) {
 	f(url("api.openai.com/v1"), "does not begin with http")
 	f(url("https://"), "has no host")
 	f(url("https://user:pw@host/v1"), "user name or password")
+	f(url("user:pw@host/v1"), "does not begin with http")
 	f(url("https://host/v1#x"), "fragment")
 	f(url("https://host//v1"), "empty part")
 	f(url("https://ho st/v1"), "not a valid address")
