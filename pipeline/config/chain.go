@@ -41,6 +41,10 @@ func (l *loader) stage(c *compiled, n *node, s scope) {
 		defer l.switchOff()()
 	}
 	if e.key.text == chainStage {
+		if e.val == nil || e.val.null {
+			l.problem(e.key, s.path, "", "names no chain; write chain: NAME; declared: %s", listed(l.chainNames))
+			return
+		}
 		if named := l.named(e.val, s.at(chainStage)); named != nil && !l.off {
 			if l.count(len(named.units), e.key, s.path) {
 				c.units = append(c.units, named.units...)

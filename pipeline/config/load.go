@@ -49,7 +49,7 @@ func newLoader(src Source, reg Registry, log *slog.Logger) *loader {
 	l := &loader{
 		file: src.File, reg: reg, log: log, getenv: src.Getenv,
 		declared: map[string]*declaration{},
-		chains:   map[string]*node{}, compiled: map[string]*compiled{},
+		chains:   map[string]*node{}, compiled: map[string]*compiled{}, alike: map[string][]*target{},
 	}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)

@@ -31,6 +31,7 @@ type loader struct {
 	inOrder    []*unit                 // those of them that can be built, as declared
 	links      []*link
 	targets    []*target
+	alike      map[string][]*target // those of one provider and model, by their name
 	models     []*model
 	chains     map[string]*node
 	chainNames []string
@@ -203,6 +204,14 @@ func (d *declaration) implements(t reflect.Type) bool {
 	return d.iface.AssignableTo(t)
 }
 
+// kind says what d is, as far as that is known.
+func (d *declaration) kind() string {
+	if d.iface == nil {
+		return strings.TrimSuffix(d.section, "s")
+	}
+	return kindOf(d.iface)
+}
+
 // resolve looks up every reference.
 func (l *loader) resolve() {
 	for _, r := range l.links {
@@ -225,7 +234,7 @@ func (l *loader) look(r *link) *unit {
 	case d.off:
 		l.problem(r.at, r.path, "", "%s %q is switched off by its when or unless; declared: %s", want, r.name, listed(l.candidates(r.wants)))
 	case !d.implements(r.wants):
-		l.problem(r.at, r.path, "", "%q is %s, not %s; declared: %s", r.name, a(kindOf(d.iface)), a(want), listed(l.candidates(r.wants)))
+		l.problem(r.at, r.path, "", "%q is %s, not %s; declared: %s", r.name, a(d.kind()), a(want), listed(l.candidates(r.wants)))
 	default:
 		return d.unit // nil if it has problems of its own
 	}
@@ -281,17 +290,19 @@ func (l *loader) roots() []*compiled {
 // finish returns the problems as they are shown: in order, within the file, and
 // without a secret.
 func (l *loader) finish() Problems {
+	var hide []string
+	for _, secret := range l.secrets {
+		if len(secret) >= 4 { // a shorter one would mask half of what is said
+			hide = append(hide, secret, masked, strings.Trim(strconv.Quote(secret), `"`), masked)
+		}
+	}
+	mask := strings.NewReplacer(hide...)
 	ps := l.problems.tidy()
 	for i := range ps {
 		p := &ps[i]
 		p.Line = min(max(p.Line, 1), len(l.lines))
 		p.Col = min(max(p.Col, 1), l.lines[p.Line-1]+1)
-		for _, secret := range l.secrets {
-			if len(secret) >= 4 {
-				p.Msg = strings.ReplaceAll(p.Msg, secret, masked)
-				p.Msg = strings.ReplaceAll(p.Msg, strings.Trim(strconv.Quote(secret), `"`), masked)
-			}
-		}
+		p.Msg = mask.Replace(p.Msg)
 	}
 	return ps
 }

@@ -201,17 +201,15 @@ func (l *loader) target(m *model, n *node, s scope) *target {
 // share returns the target that equals t, unless m has it already, or t under a
 // name that no other target has.
 func (l *loader) share(m *model, t *target) *target {
-	same := 0
-	for _, have := range l.targets {
-		if have.provider == t.provider && have.Model == t.Model {
-			same++
-			if have.FirstByte == t.FirstByte && have.Idle == t.Idle && !slices.Contains(m.targets, have) {
-				return have
-			}
+	alike := l.alike[t.name]
+	for _, have := range alike {
+		if have.FirstByte == t.FirstByte && have.Idle == t.Idle && !slices.Contains(m.targets, have) {
+			return have
 		}
 	}
-	if same > 0 {
-		t.name += "#" + strconv.Itoa(same+1)
+	l.alike[t.name] = append(alike, t)
+	if len(alike) > 0 {
+		t.name += "#" + strconv.Itoa(len(alike)+1)
 	}
 	l.targets = append(l.targets, t)
 	return t
