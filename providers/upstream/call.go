@@ -295,7 +295,7 @@ func (k *call) finish() error {
 	cause := k.detach()
 	c := k.conn
 	k.conn = nil
-	sound := cause == nil && !k.close && k.body.state == complete && k.r.Buffered() == k.body.held
+	sound := cause == nil && !k.close && k.body.state == complete && k.r.Buffered() == k.body.held && k.sender.finished()
 	k.freeReader()
 	if sound {
 		c.reused = true

@@ -37,7 +37,8 @@ func (k *call) exchange(req *pipeline.Request, resp *pipeline.Response, toHead b
 	if err != nil {
 		return k.unanswered(err, wrote)
 	}
-	k.close = d.close || wrote != nil || k.sender.interrupt()
+	k.sender.interrupt()
+	k.close = d.close || wrote != nil
 	k.body.begin(k.r, d.length)
 	return nil
 }

@@ -99,6 +99,7 @@ func TestFaults(t *testing.T) {
 }
 
 func TestEndlessInterim(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, http2 bool) {
 		address := serve(t, func(c net.Conn) {
 			_ = readRequest(bufio.NewReader(c))
@@ -140,6 +141,7 @@ func TestRefused(t *testing.T) {
 
 // A stream that is slow and alive is not cut, and only the total limit ends it.
 func TestSlowStream(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, http2 bool) {
 		address := serve(t, func(c net.Conn) {
 			r := bufio.NewReader(c)
@@ -166,6 +168,7 @@ func TestSlowStream(t *testing.T) {
 
 // A request's own limits take the place of the client's.
 func TestRequestLimits(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, http2 bool) {
 		f := func(answer string, wait pipeline.Wait) {
 			t.Helper()
@@ -210,6 +213,7 @@ func TestDeclaredLength(t *testing.T) {
 
 // An upstream that sends faster than its answer is read is slowed down.
 func TestBackPressure(t *testing.T) {
+	t.Parallel()
 	const piece, most = 64 << 10, 64 << 20
 	sent := make(chan int, 1)
 	address := serve(t, func(c net.Conn) {

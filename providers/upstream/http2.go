@@ -101,7 +101,7 @@ func (w *wide) roundTrip(ctx context.Context, req *pipeline.Request, resp *pipel
 	}
 	ctx, k.cancel = context.WithCancelCause(ctx)
 	trace := &httptrace.ClientTrace{GotConn: func(g httptrace.GotConnInfo) { k.conn = g.Conn }}
-	k.send(r, req)
+	k.send(ctx, r, req)
 	answer, err := w.http.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, trace)))
 	if err != nil {
 		return k.abort(ctx, err)

@@ -77,7 +77,7 @@ func (k *wideCall) unlimit() {
 }
 
 // send makes the body of req that of r, and starts the wait for the header.
-func (k *wideCall) send(r *http.Request, req *pipeline.Request) {
+func (k *wideCall) send(ctx context.Context, r *http.Request, req *pipeline.Request) {
 	n := int64(len(req.Body))
 	if req.Upload != nil {
 		n = req.UploadSize
@@ -93,6 +93,8 @@ func (k *wideCall) send(r *http.Request, req *pipeline.Request) {
 		return
 	}
 	k.source.sent = k.sent
+	// net/http waits for a Read before it returns from a call that has ended.
+	context.AfterFunc(ctx, func() { _ = k.source.Close() })
 	if k.wait.Total > 0 {
 		k.limit(k.wait.Total, noAnswer)
 	}

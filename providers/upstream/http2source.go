@@ -17,6 +17,7 @@ type source struct {
 	err         atomic.Pointer[error] // what failed with the upload itself
 	finished    atomic.Bool           // all has been read
 	interrupted atomic.Bool           // nobody wants more
+	once        sync.Once             // for the interruption
 
 	mu     sync.Mutex // held while the upload is being read
 	body   []byte     // guarded by mu
@@ -65,14 +66,18 @@ func (s *source) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// Close implements io.Closer. It does not wait for a Read.
+// Close implements io.Closer. It does not wait for a Read. Once it has returned,
+// the upload has been closed, if need be, whoever did it.
 func (s *source) Close() error {
-	if s.finished.Load() || s.interrupted.Swap(true) {
+	if s.finished.Load() {
 		return nil
 	}
-	if c, ok := s.upload.(io.Closer); ok {
-		_ = c.Close() // it only is to end a Read
-	}
+	s.once.Do(func() {
+		s.interrupted.Store(true)
+		if c, ok := s.upload.(io.Closer); ok {
+			_ = c.Close() // it only is to end a Read
+		}
+	})
 	return nil
 }
 

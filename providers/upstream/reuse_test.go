@@ -39,6 +39,7 @@ func plainAndTLS(t *testing.T, f func(t *testing.T, server, client *tls.Config))
 func TestUnsolicited(t *testing.T) {
 	f := func(t *testing.T, server, client *tls.Config, answer, extra string, pause time.Duration) {
 		t.Helper()
+		sent := make(chan struct{}, 1)
 		address := serve(t, overTLS(server, func(c net.Conn) {
 			r := bufio.NewReader(c)
 			for {
@@ -49,7 +50,9 @@ func TestUnsolicited(t *testing.T) {
 				_, _ = io.Copy(io.Discard, req.Body)
 				_, _ = fmt.Fprintf(c, answer, req.Header.Get("X-Id"))
 				time.Sleep(pause)
-				if _, err = io.WriteString(c, extra); err != nil {
+				_, err = io.WriteString(c, extra)
+				sent <- struct{}{}
+				if err != nil {
 					return
 				}
 			}
@@ -62,9 +65,9 @@ func TestUnsolicited(t *testing.T) {
 			if err != nil || string(ex.Response.Header.Peek("X-Id")) != fmt.Sprintf("%02d", i) {
 				t.Fatalf("%q, then %q after %v: call %d got %q, %v of %s", answer, extra, pause, i, body, err, ex.Response.Header.Peek("X-Id"))
 			}
-			// Let what was sent unasked arrive: a request that is on its way
-			// already cannot be told from the one that is answered.
-			time.Sleep(pause + 2*time.Millisecond)
+			// What comes when the next request is on its way cannot be told
+			// from the answer to it.
+			<-sent
 		}
 	}
 	const whole = "HTTP/1.1 200 OK\r\nX-Id: %s\r\nContent-Length: 5\r\n\r\nhello"
@@ -173,6 +176,7 @@ func TestNoReplayOnNew(t *testing.T) {
 }
 
 func TestIdleTimeoutAndClose(t *testing.T) {
+	t.Parallel()
 	c := newClient(t, Options{Address: serve(t, always("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")), IdleTimeout: 50 * time.Millisecond})
 	call := func(open int) {
 		t.Helper()

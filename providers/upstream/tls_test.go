@@ -75,6 +75,7 @@ func TestTLSFailures(t *testing.T) {
 
 // A server that speaks no TLS, or says nothing at all, is no TLS upstream.
 func TestNoTLS(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, http2 bool) {
 		f := func(script func(net.Conn), want string) {
 			t.Helper()

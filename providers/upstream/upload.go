@@ -37,6 +37,7 @@ type sender struct {
 	err    error         // what failed with the upload itself; valid after done
 
 	mu       sync.Mutex
+	last     bool // guarded by mu; the last write has begun
 	sent     bool // guarded by mu; all of it
 	answered bool // guarded by mu; the read deadline is not the sender's any more
 	stopped  bool // guarded by mu
@@ -50,20 +51,43 @@ func (s *sender) start(k *call, req *pipeline.Request) {
 	go s.run()
 }
 
-// interrupt tells the sender that the answer is here. It reports whether
-// some of the request had not been sent, and stops the sending of it.
-func (s *sender) interrupt() bool {
+// interrupt tells the sender that the answer is here. Unless it is at its last
+// write, nobody wants the rest.
+func (s *sender) interrupt() {
 	if s.done == nil {
-		return false
+		return
 	}
 	s.mu.Lock()
 	s.answered = true
-	sent := s.sent
+	last := s.last
 	s.mu.Unlock()
-	if !sent {
+	if !last {
 		s.stop()
 	}
-	return !sent
+}
+
+// finished reports whether the sender has sent everything, and will not touch
+// the connection any more. An answer can be read before the write that it answers
+// has returned, so that one is waited for a moment.
+func (s *sender) finished() bool {
+	if s.done == nil {
+		return true
+	}
+	s.mu.Lock()
+	last, sent := s.last, s.sent
+	s.mu.Unlock()
+	if sent || !last {
+		return sent
+	}
+	moment := time.NewTimer(5 * time.Millisecond)
+	defer moment.Stop()
+	select {
+	case <-s.done:
+	case <-moment.C:
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sent
 }
 
 // stop makes the sender end soon, unless it has.
@@ -140,7 +164,7 @@ func (s *sender) guarded() (err error) {
 func (s *sender) sendBody() error {
 	for b := s.body; len(b) > 0; {
 		n := min(len(b), bodyPiece)
-		if err := s.write(b[:n]); err != nil {
+		if err := s.write(b[:n], n == len(b)); err != nil {
 			return err
 		}
 		b = b[n:]
@@ -163,18 +187,18 @@ func (s *sender) sendUpload() error {
 		}
 		n, err := s.read(in)
 		if n > 0 {
-			if werr := s.write(s.frame(b, n)); werr != nil {
+			if left > 0 {
+				left -= int64(n)
+			}
+			if werr := s.write(s.frame(b, n), left == 0); werr != nil {
 				return werr
 			}
-		}
-		if left > 0 {
-			left -= int64(n)
 		}
 		switch {
 		case err == io.EOF && left > 0:
 			return &uploadError{short(s.size-left, s.size)}
 		case err == io.EOF && left < 0:
-			return s.write([]byte("0\r\n\r\n"))
+			return s.write([]byte("0\r\n\r\n"), true)
 		case err != nil && err != io.EOF:
 			return &uploadError{err}
 		}
@@ -205,13 +229,14 @@ func (s *sender) frame(b []byte, n int) []byte {
 	return append(b[start:chunkHead+n], "\r\n"...)
 }
 
-// write writes p, unless the sender has been stopped.
-func (s *sender) write(p []byte) error {
+// write writes p, unless the sender has been stopped. last says that nothing follows.
+func (s *sender) write(p []byte, last bool) error {
 	s.mu.Lock()
 	if s.stopped {
 		s.mu.Unlock()
 		return net.ErrClosed
 	}
+	s.last = last
 	// Under the lock, lest it undo the deadline that stop sets.
 	s.conn.allowWrite(s.limit, s.total)
 	s.mu.Unlock()

@@ -8,31 +8,51 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/headrace/headrace/pipeline"
 )
 
-// serve accepts connections until the test ends, and runs handle for each.
+// serve accepts connections until the test ends, and runs handle for each. When
+// the test ends, it closes what is still open and waits for every handle.
 func serve(t testing.TB, handle func(c net.Conn)) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
+	var running sync.WaitGroup
+	var mu sync.Mutex
+	open := make(map[net.Conn]bool)
+	running.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			go func() {
-				defer func() { _ = c.Close() }()
+			mu.Lock()
+			open[c] = true
+			mu.Unlock()
+			running.Go(func() {
 				handle(c)
-			}()
+				_ = c.Close()
+				mu.Lock()
+				delete(open, c)
+				mu.Unlock()
+			})
 		}
-	}()
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		mu.Lock()
+		for c := range open {
+			_ = c.Close()
+		}
+		mu.Unlock()
+		running.Wait()
+	})
 	return l.Addr().String()
 }
 
@@ -59,6 +79,9 @@ func readRequest(r *bufio.Reader) error {
 
 func newClient(t testing.TB, o Options) *Client {
 	t.Helper()
+	if o.Connect == 0 {
+		o.Connect = time.Minute // the machine may be busy
+	}
 	c, err := New(o)
 	if err != nil {
 		t.Fatal(err)
