@@ -31,7 +31,7 @@ type loader struct {
 	inOrder    []*unit                 // those of them that can be built, as declared
 	links      []*link
 	targets    []*target
-	alike      map[string][]*target // those of one provider and model, by their name
+	alike      map[string][]*target // those that would have the same name
 	models     []*model
 	chains     map[string]*node
 	chainNames []string

@@ -102,9 +102,15 @@ func (p *plan) carry(u *unit) *unit {
 // what stages remember about it stays theirs.
 func (p *plan) number() {
 	p.targets = make([]*pipeline.Target, len(p.l.targets))
+	previous := map[string]*pipeline.Target{}
+	if p.old != nil {
+		for _, have := range p.old.Targets {
+			previous[have.Name] = have
+		}
+	}
 	var fresh []*target
 	for _, t := range p.l.targets {
-		if have := p.previous(t); have != nil {
+		if have := previous[t.name]; have != nil && p.unchanged(t, have) {
 			t.final = have
 			p.targets[have.Index] = have
 			continue
@@ -131,17 +137,10 @@ func (p *plan) number() {
 	p.same = p.old != nil && slices.Equal(p.targets, p.old.Targets)
 }
 
-func (p *plan) previous(t *target) *pipeline.Target {
-	if p.old == nil || t.provider.carried == nil {
-		return nil
-	}
-	for _, have := range p.old.Targets {
-		if have.Index < len(p.targets) && have.Name == t.name && have.Model == t.Model &&
-			have.FirstByte == t.FirstByte && have.Idle == t.Idle && p.old.providers[have.Index] == t.provider.carried {
-			return have
-		}
-	}
-	return nil
+// unchanged reports whether t can be the previous snapshot's target of its name.
+func (p *plan) unchanged(t *target, have *pipeline.Target) bool {
+	return have.Index < len(p.targets) && have.Model == t.Model && have.FirstByte == t.FirstByte && have.Idle == t.Idle &&
+		t.provider.carried != nil && t.provider.carried == p.old.providers[have.Index]
 }
 
 // name gives every unit that is built a name that no other has.

@@ -203,7 +203,7 @@ func (l *loader) target(m *model, n *node, s scope) *target {
 func (l *loader) share(m *model, t *target) *target {
 	alike := l.alike[t.name]
 	for _, have := range alike {
-		if have.FirstByte == t.FirstByte && have.Idle == t.Idle && !slices.Contains(m.targets, have) {
+		if have.provider == t.provider && have.Model == t.Model && have.FirstByte == t.FirstByte && have.Idle == t.Idle && !slices.Contains(m.targets, have) {
 			return have
 		}
 	}

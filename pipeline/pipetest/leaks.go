@@ -9,8 +9,9 @@ import (
 	"github.com/headrace/headrace/pipeline"
 )
 
-// patience is how long something may take to end on a busy machine.
-const patience = 10 * time.Second
+// patience is how long something may take to end on a busy machine. Only the
+// tests of this package shorten it.
+var patience = 10 * time.Second
 
 // NoLeaks makes the test fail if, at its end, there are exchanges or goroutines
 // that were not there when NoLeaks was called. Both get some time to end. Tests
