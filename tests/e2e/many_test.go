@@ -24,22 +24,14 @@ func TestManyClients(t *testing.T) {
 	up := stub.Start()
 	defer up.Close()
 	g := harness.Start(t, "gateway.yaml", "HEADRACE_UPSTREAM="+up.URL)
-	// What is open after the first crowd is kept for the next; a second crowd
-	// must not add to it.
-	first := crowd(t, g)
-	if second := crowd(t, g); second > first+10 {
-		t.Errorf("%d files and connections are open after as many requests again, %d before", second, first)
-	}
-}
+	chat(t, g, "echo", unique()) // what is made on first use is made
+	before := files(t, g.PID())
 
-// crowd sends the requests of many clients and returns how many files and
-// connections the gateway has open when they have gone.
-func crowd(t *testing.T, g *harness.Gateway) int {
-	t.Helper()
+	const crowd, each = 30, 15
 	var clients sync.WaitGroup
-	for n := range 40 {
+	for n := range crowd {
 		clients.Go(func() {
-			for i := range 10 {
+			for i := range each {
 				one(t, g, rand.New(rand.NewPCG(uint64(n), uint64(i))))
 			}
 		})
@@ -48,7 +40,10 @@ func crowd(t *testing.T, g *harness.Gateway) int {
 	http.DefaultClient.CloseIdleConnections()
 	harness.Until(t, "no request is in work", func() bool { return metric(t, g, "headrace_requests_in_flight") == "0" })
 	http.DefaultClient.CloseIdleConnections()
-	return files(t, g.PID())
+	// A connection to the upstream may be kept for each request that ran at
+	// the same time. Half of all requests were left or broken: if each cost
+	// but one connection, there would be hundreds.
+	harness.Until(t, "connections are closed", func() bool { return files(t, g.PID()) <= before+crowd+10 })
 }
 
 // one is one client: it asks for something of its own and checks the answer.
