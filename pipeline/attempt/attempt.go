@@ -15,9 +15,11 @@
 //
 // # What an attempt's end means
 //
-// An answer without fault wins. So does one that is the caller's own fault or a
-// refusal: a 400 is an answer, and another upstream would say the same. An
-// answer or error whose fault is Retryable, a stream that breaks before its
+// An answer without fault wins. One that is the caller's own fault, or a
+// refusal, ends the run too: a 400 is an answer, and nothing else is tried. Only
+// when it comes from an attempt beside a running one, whose upstream may have
+// other limits, is that one heard first. An answer or
+// error whose fault is Retryable, a stream that breaks before its
 // first useful event, and one that ends without any event are failures, after
 // which the policy is asked for another attempt. Any other error ends the run
 // once nobody else is running. An error that an upstream reports inside its
@@ -57,7 +59,8 @@ type Policy interface {
 	// was given. It is called again for no i.
 	Chain(ex *pipeline.Exchange, next pipeline.Chain, i int) pipeline.Chain
 	// Allow is asked before each attempt but the first, and may take what the
-	// attempt costs out of a budget. The pause is waited for before a failover.
+	// attempt costs out of a budget. The pause is waited for before a failover;
+	// should the client leave meanwhile, what was allowed does not start.
 	Allow(a Ask) (pause time.Duration, ok bool)
 	// Ended is told once how an attempt went.
 	Ended(o Outcome)

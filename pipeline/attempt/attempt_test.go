@@ -63,9 +63,13 @@ func TestHedge(t *testing.T) {
 	f(30*ms, "b", 130*ms, "110", &candidate{wait: 40 * ms, err: errDown}, &candidate{wait: 100 * ms, whole: "b"}, &candidate{whole: "c"})
 	// A failover is hedged like a first attempt.
 	f(30*ms, "c", 40*ms, "111", &candidate{wait: 5 * ms, err: errDown}, &candidate{wait: time.Second, whole: "b"}, &candidate{wait: 5 * ms, whole: "c"})
-	// A bad request is an answer, whoever gives it.
+	// A bad request is an answer.
 	f(30*ms, "a", 5*ms, "10", &candidate{wait: 5 * ms, status: 400, whole: "a"}, &candidate{whole: "b"})
-	f(30*ms, "b", 40*ms, "11", &candidate{wait: time.Second, whole: "a"}, &candidate{wait: 10 * ms, status: 400, whole: "b"})
+	f(30*ms, "a", 35*ms, "11", &candidate{wait: 35 * ms, status: 400, whole: "a"}, &candidate{wait: 10 * ms, whole: "b"})
+	// For the upstream that is asked beside: the first may take what it does not.
+	f(30*ms, "a", 100*ms, "110", &candidate{wait: 100 * ms, whole: "a"}, &candidate{wait: 10 * ms, status: 400, whole: "b"}, &candidate{whole: "c"})
+	f(30*ms, "b", 100*ms, "110", &candidate{wait: 100 * ms, err: errDown}, &candidate{wait: 10 * ms, status: 400, whole: "b"}, &candidate{whole: "c"})
+	f(30*ms, "b", 100*ms, "110", &candidate{wait: 50 * ms, err: errDown}, &candidate{wait: 70 * ms, status: 400, whole: "b"}, &candidate{whole: "c"})
 	// A panic is a failure of that attempt only, and not worth another one.
 	f(30*ms, "a", 60*ms, "110", &candidate{wait: 60 * ms, whole: "a"}, &candidate{panics: true}, &candidate{whole: "c"})
 
@@ -138,6 +142,7 @@ func TestFailures(t *testing.T) {
 	soon, late := open(time.Second), open(time.Minute)
 	refused := &pipeline.Error{Status: 502, Code: "upstream_unreachable", Fault: pipeline.UpstreamFault}
 	invalid := &pipeline.Error{Status: 400, Code: "context_length_exceeded"}
+	vague := &pipeline.Error{Code: "vague"}
 	never := attempt.Plan{After: -1}
 
 	// All fail: the first failure, unless another says when to come back.
@@ -153,6 +158,7 @@ func TestFailures(t *testing.T) {
 	f(attempt.Plan{After: 0, Attempts: 1}, 0, errDown, 1, &candidate{err: errDown}, &candidate{whole: "b"})
 	// Errors that no other upstream would mend.
 	f(never, 0, invalid, 1, &candidate{err: invalid}, &candidate{whole: "b"})
+	f(never, 0, vague, 1, &candidate{err: vague}, &candidate{whole: "b"})
 	f(never, 0, context.Canceled, 1, &candidate{err: context.Canceled}, &candidate{whole: "b"})
 	// What must not run twice: only if it has not run at all.
 	once := attempt.Plan{After: ms, Once: true}

@@ -25,7 +25,7 @@ func Unsent(err error) bool {
 }
 
 // outranks reports whether the client is better served with t's failure than
-// with u's: one that says when to come back says more than one that does not.
+// with u's: what is wrong with the request says most, then when to come back.
 // Among breakers the one that closes first is right; otherwise the preferred
 // candidate speaks for all.
 func (t *try) outranks(u *try) bool {
@@ -40,6 +40,9 @@ func (t *try) outranks(u *try) bool {
 }
 
 func (t *try) rank() int {
+	if t.final() {
+		return 3
+	}
 	if t.err == nil {
 		switch h := &t.ex.Response.Header; {
 		case h.StatusCode() == 429:

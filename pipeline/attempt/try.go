@@ -31,6 +31,9 @@ func (r *run) attempt(t *try) {
 	t.err = r.answer(t)
 	t.took = time.Since(t.began)
 	t.fault = pipeline.FaultOf(t.ex, t.err)
+	if t.err != nil && t.fault == pipeline.NoFault {
+		t.fault = pipeline.GatewayFault // an error that does not say what it is
+	}
 }
 
 // answer runs the chain and looks at what it answered.

@@ -4,9 +4,8 @@
 // and its connection closed.
 //
 // The rules of what has won and what may be tried again are those of package
-// attempt. This package adds when (a live quantile, package-private) and how
-// often (two budgets). It does not order targets and does not ask the same one
-// twice.
+// attempt. This package adds when, by a live quantile, and how often, by two
+// budgets. It does not order targets and does not ask the same one twice.
 package race
 
 import (
@@ -47,8 +46,8 @@ type Config struct {
 	// as well: a time, a quantile of the last minute's answers such as p95, or
 	// never, which leaves plain fallback.
 	After After `yaml:"after"`
-	// Floor is the least delay that a quantile may come to. It also stands in
-	// until there are answers to judge by.
+	// Floor is the least delay that a quantile may come to. Before the first
+	// answer the delay is twenty times as long.
 	Floor time.Duration `yaml:"floor" check:"min=1ms,max=1m"`
 	// Budget is the share of requests that may be sent to another target for
 	// being slow. When that rarely helps, because all are slow, it shrinks by
