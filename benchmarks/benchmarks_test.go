@@ -117,7 +117,9 @@ func TestJudge(t *testing.T) {
 }
 
 func TestSample(t *testing.T) {
-	s := &sample{Result: load.Result{Left: map[uint64]int64{1: 1e9, 2: 1e9}}, upstream: mock.Stats{Departed: map[uint64]int64{1: 1e9 + 3e6, 7: 0}}}
+	s := &sample{Result: load.Result{Left: map[uint64]int64{1: 1e9, 2: 1e9, 3: 1e9}}, upstream: mock.Stats{
+		Departed: map[uint64]int64{1: 1e9 + 3e6, 7: 0}, Served: map[uint64]bool{2: true, 8: true},
+	}}
 	if got := noticed50.of(s); got != 3 {
 		t.Errorf("noticed after %v ms, want 3", got)
 	}

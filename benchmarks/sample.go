@@ -87,7 +87,7 @@ var (
 	}}
 	noticed50 = metric{name: "upstream closed after p50 ms", digits: 2, of: func(s *sample) float64 { return s.noticed(0.5) }}
 	noticed99 = metric{name: "p99 ms", digits: 2, spread: true, of: func(s *sample) float64 { return s.noticed(0.99) }}
-	missed    = metric{name: "never", of: func(s *sample) float64 { return float64(len(s.Left) - len(s.gone())) }}
+	missed    = metric{name: "never", of: func(s *sample) float64 { return float64(s.missed()) }}
 	left      = metric{name: "clients left", of: func(s *sample) float64 { return float64(len(s.Left)) }}
 	lag       = metric{name: "load late p99 ms", digits: 2, of: milliseconds(quantile(func(s *sample) []float64 { return s.Lag }, 0.99))}
 	failures  = metric{name: "errors", of: func(s *sample) float64 { return float64(s.Errors) }}
@@ -114,11 +114,23 @@ func (s *sample) gone() []float64 {
 	return ms
 }
 
-// noticed is a quantile of gone. Calls that were never given up count as
-// infinitely late.
+// missed is how many calls the upstream answered although their clients had
+// left.
+func (s *sample) missed() (n int) {
+	for ref := range s.Left {
+		if s.upstream.Served[ref] {
+			n++
+		}
+	}
+	return n
+}
+
+// noticed is a quantile of gone. A call that was never given up counts as
+// infinitely late; a request that never reached the upstream cost it nothing
+// and does not count.
 func (s *sample) noticed(q float64) float64 {
 	ms := s.gone()
-	for range len(s.Left) - len(ms) {
+	for range s.missed() {
 		ms = append(ms, math.Inf(1))
 	}
 	return stats.Quantile(ms, q)

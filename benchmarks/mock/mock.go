@@ -35,8 +35,10 @@ type Stats struct {
 	Chunks  int64 `json:"chunks"`
 	// Departed tells for each request that its caller gave up, by the
 	// reference in its body, when the connection was closed (Unix time in
-	// nanoseconds). Only kept while Settings.Watch is on.
+	// nanoseconds); Served has the references of those that got an answer.
+	// Both are only kept while Settings.Watch is on.
 	Departed map[uint64]int64 `json:"departed"`
+	Served   map[uint64]bool  `json:"served"`
 }
 
 // A Server is the upstream. Use New.
@@ -46,11 +48,12 @@ type Server struct {
 
 	mu       sync.Mutex
 	departed map[uint64]int64 // guarded by mu
+	served   map[uint64]bool  // guarded by mu
 }
 
 // New returns an upstream that behaves as s says.
 func New(s Settings) *Server {
-	m := &Server{departed: map[uint64]int64{}}
+	m := &Server{departed: map[uint64]int64{}, served: map[uint64]bool{}}
 	m.settings.Store(&s)
 	return m
 }
@@ -144,19 +147,29 @@ func (m *Server) think(ctx *fasthttp.RequestCtx, s *Settings) bool {
 		time.Sleep(d)
 		return true
 	}
-	if !hungUp(ctx.Conn(), d) {
-		return true
-	}
+	gone := hungUp(ctx.Conn(), d)
+	m.note(ctx.PostBody(), gone)
+	return !gone
+}
+
+// note remembers how the request with this body ended.
+func (m *Server) note(body []byte, gone bool) {
 	now := time.Now().UnixNano()
-	body := ctx.PostBody()
-	if at := payload.Reference(body); at >= 0 {
-		if n, err := payload.ParseReference(body[at:]); err == nil {
-			m.mu.Lock()
-			m.departed[n] = now
-			m.mu.Unlock()
-		}
+	at := payload.Reference(body)
+	if at < 0 {
+		return
 	}
-	return false
+	ref, err := payload.ParseReference(body[at:])
+	if err != nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if gone {
+		m.departed[ref] = now
+	} else {
+		m.served[ref] = true
+	}
 }
 
 // hungUp waits for d, or until the other side closes the connection. Reading
@@ -203,11 +216,12 @@ func (m *Server) set(ctx *fasthttp.RequestCtx) {
 }
 
 func (m *Server) takeStats() []byte {
+	stats := Stats{Calls: m.calls.Swap(0), Streams: m.streams.Swap(0), Chunks: m.chunks.Swap(0)}
 	m.mu.Lock()
-	departed := m.departed
-	m.departed = map[uint64]int64{}
+	stats.Departed, m.departed = m.departed, map[uint64]int64{}
+	stats.Served, m.served = m.served, map[uint64]bool{}
 	m.mu.Unlock()
-	b, err := json.Marshal(Stats{m.calls.Swap(0), m.streams.Swap(0), m.chunks.Swap(0), departed})
+	b, err := json.Marshal(stats)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mock: write the statistics:", err)
 	}

@@ -64,7 +64,7 @@ func TestAnswers(t *testing.T) {
 	f("/_mock/set?latency=soon", nil, 400, 10)
 	f("/_mock/set?nonsense=1", nil, 400, 10)
 	stats, err := c.Stats()
-	if diff := cmp.Diff(Stats{Calls: 3, Departed: map[uint64]int64{}}, stats); err != nil || diff != "" {
+	if diff := cmp.Diff(Stats{Calls: 3, Departed: map[uint64]int64{}, Served: map[uint64]bool{}}, stats); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
 	}
 }
@@ -147,6 +147,9 @@ func TestDepartures(t *testing.T) {
 		t.Fatal(err)
 	}
 	at, ok := stats.Departed[42]
+	if !stats.Served[0] || len(stats.Served) != 1 {
+		t.Errorf("served %v, want the one who waited", stats.Served)
+	}
 	if len(stats.Departed) != 1 || !ok || at < left || at > left+int64(200*time.Millisecond) {
 		t.Errorf("departures %v, left at %d", stats.Departed, left)
 	}
