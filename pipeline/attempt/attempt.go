@@ -18,12 +18,12 @@
 // An answer without fault wins. One that is the caller's own fault, or a
 // refusal, ends the run too: a 400 is an answer, and nothing else is tried. Only
 // when it comes from an attempt beside a running one, whose upstream may have
-// other limits, is that one heard first. An answer or
-// error whose fault is Retryable, a stream that breaks before its
-// first useful event, and one that ends without any event are failures, after
-// which the policy is asked for another attempt. Any other error ends the run
-// once nobody else is running. An error that an upstream reports inside its
-// stream breaks that stream: providers see to it.
+// other limits, is that one heard first. An answer or error whose fault is
+// Retryable, a stream that breaks before its first useful event, and one that
+// ends without any event are failures, after which the policy is asked for
+// another attempt. Any other error ends the run once nobody else is running. An
+// error that an upstream reports inside its stream breaks that stream: providers
+// see to it.
 //
 // # How the attempts run
 //
