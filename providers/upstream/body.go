@@ -170,7 +170,7 @@ func (b *body) frame(c byte) error {
 			b.state = sizeEnd
 			return nil
 		}
-		if b.extension++; b.extension > maxExtension || control(c) {
+		if b.extension++; b.extension > maxExtension || control[c] {
 			return malformed("bad chunk extension")
 		}
 	case sizeEnd:
@@ -249,7 +249,7 @@ func (b *body) trailerByte(c byte) error {
 			b.state = lineEnd
 			return nil
 		}
-		if control(c) {
+		if control[c] {
 			return malformed("bad trailer")
 		}
 	case lineEnd:

@@ -21,7 +21,12 @@ import (
 	"github.com/headrace/headrace/pipeline"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// The benchmark's other client leaves these behind for a while.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*HostClient).connsCleaner"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*TCPDialer).tcpAddrsClean"))
+}
 
 // A call returns soon after it is cancelled, in whatever phase it is, and says
 // why. The connection is gone then.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"io"
-	"slices"
 
 	"github.com/valyala/fasthttp"
 )
@@ -64,78 +63,82 @@ const protocol = "HTTP/1."
 func parseHead(b []byte, toHead bool, h *fasthttp.ResponseHeader) (head, error) {
 	h.Reset()
 	h.SetNoDefaultContentType(true)
-	line, b := cutLine(b)
-	status, old, err := parseStatus(line)
+	status, old, b, err := parseStatus(b)
 	if err != nil {
 		return head{}, err
 	}
 	h.SetStatusCode(status)
 	f := fields{length: untilClose}
-	for {
-		line, b = cutLine(b)
-		if len(line) == 0 {
-			break
-		}
-		key, value, err := parseField(line)
-		if err != nil {
+	for b[0] != '\r' {
+		var key, value []byte
+		if key, value, b, err = parseField(b); err != nil {
 			return head{}, err
 		}
 		if err := f.add(key, value, h); err != nil {
 			return head{}, err
 		}
 	}
+	if b[1] != '\n' {
+		return head{}, malformed("carriage return without a line feed")
+	}
 	return f.conclude(status, old, toHead, h)
 }
 
-// cutLine returns the first line of b without its CRLF, and what follows.
-func cutLine(b []byte) (line, rest []byte) {
-	i := bytes.IndexByte(b, '\n') // readHead has seen to the CR
-	return b[:i-1], b[i+1:]
-}
-
-// parseStatus reads a status line. old says HTTP/1.0.
-func parseStatus(line []byte) (status int, old bool, err error) {
-	const prefix = len("HTTP/1.1 200")
-	if len(line) < prefix || string(line[:len(protocol)]) != protocol || line[8] != ' ' ||
-		(line[7] != '0' && line[7] != '1') || (len(line) > prefix && line[prefix] != ' ') {
-		return 0, false, malformed("bad status line")
+// parseStatus reads the status line of b, a whole header. old says HTTP/1.0.
+func parseStatus(b []byte) (status int, old bool, rest []byte, err error) {
+	const end = len("HTTP/1.1 200")
+	if len(b) < end+4 || string(b[:len(protocol)]) != protocol || b[8] != ' ' ||
+		(b[7] != '0' && b[7] != '1') || (b[end] != ' ' && b[end] != '\r') {
+		return 0, false, nil, malformed("bad status line")
 	}
-	for _, c := range line[9:prefix] {
+	for _, c := range b[9:end] {
 		if c < '0' || c > '9' {
-			return 0, false, malformed("bad status")
+			return 0, false, nil, malformed("bad status")
 		}
 		status = status*10 + int(c-'0')
 	}
 	if status < 100 || status > 599 {
-		return 0, false, malformed("status out of range")
+		return 0, false, nil, malformed("status out of range")
 	}
-	if slices.ContainsFunc(line[prefix:], control) {
-		return 0, false, malformed("control character in the status line")
+	if _, rest, err = parseText(b[end:]); err != nil {
+		return 0, false, nil, err
 	}
-	return status, line[7] == '0', nil
+	return status, b[7] == '0', rest, nil
 }
 
-// parseField reads one field line.
-func parseField(line []byte) (key, value []byte, err error) {
+// parseField reads the field line at the start of b, which ends as a header does.
+func parseField(b []byte) (key, value, rest []byte, err error) {
 	i := 0
-	for i < len(line) && token[line[i]] {
+	for token[b[i]] {
 		i++
 	}
-	if i == 0 || i == len(line) || line[i] != ':' {
+	if i == 0 || b[i] != ':' {
 		// A folded line, a blank before the colon, a name that is none.
-		return nil, nil, malformed("bad header field name")
+		return nil, nil, nil, malformed("bad header field name")
 	}
-	value = line[i+1:]
-	for len(value) > 0 && blank(value[0]) {
-		value = value[1:]
+	value, rest, err = parseText(b[i+1:])
+	return b[:i], value, rest, err
+}
+
+// parseText reads b to the end of the line, and trims what it has read. The line
+// feed at the very end of b ends the loop, if nothing else does.
+func parseText(b []byte) (text, rest []byte, err error) {
+	start := 0
+	for blank(b[start]) {
+		start++
 	}
-	for len(value) > 0 && blank(value[len(value)-1]) {
-		value = value[:len(value)-1]
+	end := start
+	for !control[b[end]] {
+		end++
 	}
-	if slices.ContainsFunc(value, control) {
-		return nil, nil, malformed("control character in a header field")
+	if b[end] != '\r' || b[end+1] != '\n' {
+		return nil, nil, malformed("control character in the header")
 	}
-	return line[:i], value, nil
+	rest = b[end+2:]
+	for end > start && blank(b[end-1]) {
+		end--
+	}
+	return b[start:end], rest, nil
 }
 
 // fields gathers what the fields of one header say about framing.
@@ -170,6 +173,8 @@ func (f *fields) add(key, value []byte, h *fasthttp.ResponseHeader) error {
 				return malformed("two content types")
 			}
 			f.hasType = true
+			h.SetContentTypeBytes(value)
+			return nil
 		case is(key, "content-encoding"):
 			if f.hasEncoding {
 				return malformed("two content encodings")
@@ -177,6 +182,15 @@ func (f *fields) add(key, value []byte, h *fasthttp.ResponseHeader) error {
 			f.hasEncoding = true
 		case is(key, "connection"):
 			return f.connection(value)
+		}
+	case 'd':
+		if is(key, "date") {
+			return nil // fasthttp, which dates answers itself, would drop it
+		}
+	case 's':
+		if is(key, "server") {
+			h.SetServerBytes(value)
+			return nil
 		}
 	case 't':
 		if is(key, "transfer-encoding") {
@@ -307,8 +321,13 @@ func is(b []byte, word string) bool {
 
 func blank(c byte) bool { return c == ' ' || c == '\t' }
 
-// control reports whether c may not stand in a field value.
-func control(c byte) bool { return c < ' ' && c != '\t' || c == 0x7f }
+// control holds the bytes that may not stand in a field value.
+var control = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c < ' ' && c != '\t' || c == 0x7f
+	}
+	return t
+}()
 
 // token holds the bytes that method and field names are made of.
 var token = func() (t [256]bool) {

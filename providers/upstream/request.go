@@ -58,7 +58,12 @@ func sendable(h *fasthttp.RequestHeader) error {
 var slash, slashes = []byte("/"), []byte("//")
 
 func sendableField(key, value []byte) bool {
-	return isToken(key) && !slices.ContainsFunc(value, control)
+	for _, c := range value {
+		if control[c] {
+			return false
+		}
+	}
+	return isToken(key)
 }
 
 // appendFraming appends the field that says where the body ends.
