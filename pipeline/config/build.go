@@ -74,7 +74,7 @@ func (l *loader) buildUnit(ctx context.Context, u *unit, p *plan) bool {
 		Log:     u.log,
 		Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"component": u.env}, &u.metrics),
 	}
-	if u.section == inChains {
+	if u.comp.each {
 		env.Targets = p.targets
 	}
 	if u.target != nil {

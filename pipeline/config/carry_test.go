@@ -123,7 +123,9 @@ func TestCarryOver(t *testing.T) {
 func TestCarryOverWithTargets(t *testing.T) {
 	f := func(models string, want ...string) {
 		t.Helper()
-		before := file("[ nest: { each: [ pass ] } ]")
+		before := file("[ pass, nest: { each: [ pass ] } ]")
+		want = append(want, "routes.chat.pass") // it has nothing to do with targets
+		slices.Sort(want)
 		after := strings.Replace(before, "[ { provider: one }, { provider: two, model: big } ]", models, 1)
 		a, b := reload(t, before, after)
 		if diff := cmp.Diff(append([]string{}, want...), carried(a, b)); diff != "" {
@@ -142,7 +144,7 @@ func TestCarryOverWithTargets(t *testing.T) {
 			t.Errorf("%s: the model has the targets %v", models, names)
 		}
 		for _, target := range b.Targets { // what stands in an Each serves its own target
-			got := at(b, 0).settings.(nest).Each.For(target)[0].(*stage).env.Target
+			got := at(b, 1).settings.(nest).Each.For(target)[0].(*stage).env.Target
 			if got != target {
 				t.Errorf("%s: %s is served by the stage of %s", models, target.Name, got.Name)
 			}

@@ -43,9 +43,11 @@ type Env struct {
 	// Metrics takes the component's metrics, adds the label component=Name to
 	// each, and forgets them with the component. It is never nil.
 	Metrics prometheus.Registerer
-	// Targets is every target of the file, by Index. It is empty for providers
-	// and stores. A component outside of an Each is built anew when they
-	// change, so a slice of state per target may be sized by it.
+	// Targets is every target of the file, by Index, for components that have
+	// an Each among their settings. Those are built anew when a target comes or
+	// goes, so a slice of state per target may be sized by it. All others
+	// outlive such a change: what they learn about targets they keep by
+	// *pipeline.Target, which is the same as long as nothing about it changes.
 	Targets []*pipeline.Target
 	// Target is, inside an Each, the one target that this instance serves.
 	Target *pipeline.Target
@@ -58,6 +60,7 @@ type Component struct {
 	iface    reflect.Type  // what Build returns
 	defaults reflect.Value // the Config value given to Define
 	src      string
+	each     bool // has an Each among its settings
 	build    func(ctx context.Context, settings any, env Env) (any, error)
 }
 
@@ -66,7 +69,7 @@ type Component struct {
 // stands under providers, anything else under stores. T may be a concrete type
 // that implements several ports.
 //
-// defaults are the settings of a component of which the file says nothing. src
+// C is a struct. defaults are the settings of a component of which the file says nothing. src
 // is the Go source that holds the type of defaults, embedded by the component's
 // own package, for the reference and the schema.
 func Define[T any, C Builder[T]](name string, defaults C, src string) Component {
@@ -75,10 +78,32 @@ func Define[T any, C Builder[T]](name string, defaults C, src string) Component 
 		iface:    reflect.TypeFor[T](),
 		defaults: reflect.ValueOf(defaults),
 		src:      src,
+		each:     holds(reflect.TypeFor[C](), eachType, nil),
 		build: func(ctx context.Context, settings any, env Env) (any, error) {
 			return settings.(C).Build(ctx, env)
 		},
 	}
+}
+
+// holds reports whether there is a setting of type want within t.
+func holds(t, want reflect.Type, within []reflect.Type) bool {
+	switch {
+	case t == want:
+		return true
+	case slices.Contains(within, t):
+		return false
+	}
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map:
+		return holds(t.Elem(), want, append(within, t))
+	case reflect.Struct:
+		for _, f := range fieldsOf(t) {
+			if holds(f.typ, want, append(within, t)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Name is what a file calls the component.

@@ -80,15 +80,15 @@ func (p *plan) unit(u *unit) {
 }
 
 // carry returns the unit of the previous snapshot that u may use instead of
-// being built: it has the same settings, was built with the same objects, and
-// serves the same target, or else knows the same targets.
+// being built: it has the same settings, was built with the same objects, serves
+// the same target, and knows the same targets if it knows them.
 func (p *plan) carry(u *unit) *unit {
 	id := identity{u.base, u.sum}
 	for i, have := range p.left[id] {
 		if !slices.Equal(have.needs, u.needs) || have.serves != u.serves {
 			continue
 		}
-		if u.section == inChains && u.target == nil && !p.same {
+		if u.comp.each && !p.same {
 			continue
 		}
 		p.left[id] = slices.Delete(slices.Clone(p.left[id]), i, i+1)
