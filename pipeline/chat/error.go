@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -25,7 +26,9 @@ type Error struct {
 func (e *Error) Error() string {
 	where := ""
 	if e.Param != "" {
-		where = ", in " + quoteKey([]byte(e.Param))
+		if key := quoteKey([]byte(e.Param)); !strings.Contains(e.Reason, key) {
+			where = ", in " + key
+		}
 	}
 	return fmt.Sprintf("%s (line %d, column %d, byte %d%s)", e.Reason, e.Line, e.Column, e.Offset, where)
 }

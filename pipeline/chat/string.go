@@ -27,7 +27,7 @@ func special(x uint64) uint64 {
 // str reads a string, whose opening quote is at s.i.
 func (s *scanner) str() *Error {
 	b, i := s.b, s.i+1
-	s.escaped = false
+	escaped := false
 	for {
 		i = plain(b, i)
 		if i >= len(b) {
@@ -35,17 +35,22 @@ func (s *scanner) str() *Error {
 		}
 		switch c := b[i]; {
 		case c == '"':
-			s.i = i + 1
+			s.i, s.escaped = i+1, escaped
 			return nil
 		case c == '\\':
-			s.escaped = true
-			n := escape(b, i)
-			if n == 0 {
+			escaped = true
+			switch {
+			case i+1 < len(b) && short[b[i+1]]:
+				i += 2
+			case i+6 <= len(b) && b[i+1] == 'u' && hex4(b[i+2:]) >= 0:
+				i += 6 // half of a surrogate pair may stand alone
+			default:
 				return fail(i, `invalid JSON: a backslash in a string must begin one of \" \\ \/ \b \f \n \r \t or \u and four hexadecimal digits`)
 			}
-			i += n
 		case c < 0x20:
 			return fail(i, "invalid JSON: a string holds the control character "+found(b, i)+`; write it as an escape such as \n or \u0000`)
+		case c >= 0xc2 && c < 0xe0 && i+1 < len(b) && b[i+1]&0xc0 == 0x80:
+			i += 2 // the only such character, as often as not
 		default:
 			var ok bool
 			if i, ok = runes(b, i); !ok {
@@ -55,38 +60,30 @@ func (s *scanner) str() *Error {
 	}
 }
 
+// short holds what may follow a backslash and ends the escape.
+var short = [256]bool{'"': true, '\\': true, '/': true, 'b': true, 'f': true, 'n': true, 'r': true, 't': true}
+
 // plain returns the index of the first special byte from i on, or len(b).
 func plain(b []byte, i int) int {
-	for i+16 <= len(b) {
+	for n := 1; i+8 <= len(b); n++ {
 		if m := special(binary.LittleEndian.Uint64(b[i:])); m != 0 {
 			return i + bits.TrailingZeros64(m)>>3
 		}
-		if m := special(binary.LittleEndian.Uint64(b[i+8:])); m != 0 {
-			return i + 8 + bits.TrailingZeros64(m)>>3
+		i += 8
+		// A run of four words without a hit is likely to go on.
+		for n&3 == 0 && i+32 <= len(b) {
+			p := b[i : i+32]
+			if special(binary.LittleEndian.Uint64(p))|special(binary.LittleEndian.Uint64(p[8:]))|
+				special(binary.LittleEndian.Uint64(p[16:]))|special(binary.LittleEndian.Uint64(p[24:])) != 0 {
+				break
+			}
+			i += 32
 		}
-		i += 16
 	}
 	for i < len(b) && b[i] >= 0x20 && b[i] < 0x80 && b[i] != '"' && b[i] != '\\' {
 		i++
 	}
 	return i
-}
-
-// escape returns the length of the escape at i, or 0 if it is none. Halves of
-// surrogate pairs may stand alone.
-func escape(b []byte, i int) int {
-	if i+1 >= len(b) {
-		return 0
-	}
-	switch b[i+1] {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-		return 2
-	case 'u':
-		if i+6 <= len(b) && hex4(b[i+2:]) >= 0 {
-			return 6
-		}
-	}
-	return 0
 }
 
 // hex4 is the value of the first four hexadecimal digits of b, or -1.
@@ -111,15 +108,15 @@ func hex4(b []byte) rune {
 
 // runes returns the index of the first ASCII byte from i on. If what precedes
 // it is not UTF-8, it returns where not. Characters of two and three bytes
-// are checked four bytes at a time, as most text needs no others.
+// are checked eight bytes at a time, as most text needs no others.
 func runes(b []byte, i int) (int, bool) {
-	for i+4 <= len(b) && b[i] >= utf8.RuneSelf {
-		x := binary.LittleEndian.Uint32(b[i:])
-		if x&0x00c0c0f0 == 0x008080e0 {
-			// Too long a form of a smaller number, or half of a surrogate pair.
-			if t := x & 0x200f; t == 0 || t == 0x200d {
-				return i, false
-			}
+	for i+8 <= len(b) && b[i] >= utf8.RuneSelf {
+		x := binary.LittleEndian.Uint64(b[i:])
+		if x&0xc0c0f0c0c0f0 == 0x8080e08080e0 && threes(x) && threes(x>>24) {
+			i += 6
+			continue
+		}
+		if x&0xc0c0f0 == 0x8080e0 && threes(x) {
 			i += 3
 			continue
 		}
@@ -127,11 +124,11 @@ func runes(b []byte, i int) (int, bool) {
 			i += 2
 			continue
 		}
-		if _, n := utf8.DecodeRune(b[i:]); n > 1 {
-			i += n
-			continue
+		_, n := utf8.DecodeRune(b[i:])
+		if n == 1 {
+			return i, false
 		}
-		return i, false
+		i += n
 	}
 	for i < len(b) && b[i] >= utf8.RuneSelf {
 		_, n := utf8.DecodeRune(b[i:])
@@ -141,4 +138,11 @@ func runes(b []byte, i int) (int, bool) {
 		i += n
 	}
 	return i, true
+}
+
+// threes reports whether the three bytes, which have the form of a character,
+// are one: not a longer form of a smaller one, nor half of a surrogate pair.
+func threes(x uint64) bool {
+	t := x & 0x200f
+	return t != 0 && t != 0x200d
 }
