@@ -110,7 +110,8 @@ type Outcome struct {
 	Class  int
 	Why    Why
 	Target *pipeline.Target // that was asked; nil where Chain set none
-	Took   time.Duration    // to the first useful event, the failure, or the cancellation
+	Began  time.Time
+	Took   time.Duration // to the first useful event, the failure, or the cancellation
 	Fault  pipeline.Fault
 	Won    bool // the client gets its answer
 	Lost   bool // another had won before it was done

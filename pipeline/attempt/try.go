@@ -73,7 +73,7 @@ func (t *try) final() bool {
 }
 
 func (t *try) outcome(class int) Outcome {
-	return Outcome{Index: t.index, Class: class, Why: t.why, Target: t.ex.Target, Took: t.took, Fault: t.fault}
+	return Outcome{Index: t.index, Class: class, Why: t.why, Target: t.ex.Target, Began: t.began, Took: t.took, Fault: t.fault}
 }
 
 // give makes t's answer that of ex and returns t's error.

@@ -196,14 +196,14 @@ func (h *handler) Ended(o attempt.Outcome) {
 	if h.after.quantile == 0 {
 		return
 	}
-	l := h.latency(o.Target, o.Index, o.Class)
+	l, now := h.latency(o.Target, o.Index, o.Class), o.Began.Add(o.Took)
 	switch {
 	case answered:
-		l.add(time.Now(), o.Took)
+		l.add(now, o.Took)
 	case o.Lost || o.Fault == pipeline.TimeoutFault:
 		// Given up sooner than an answer usually comes, it tells nothing.
 		if o.Took >= time.Duration(l.delay.Load()) {
-			l.addLost(time.Now())
+			l.addLost(now)
 		}
 	}
 }
