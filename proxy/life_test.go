@@ -61,7 +61,6 @@ func certificate(t *testing.T) (cert, key string) {
 // by RST, over TCP and over TLS, with another request already queued.
 func TestDepartedClients(t *testing.T) {
 	cert, key := certificate(t)
-	const rounds = 40
 	for _, secure := range []bool{false, true} {
 		for _, when := range []string{"before the first byte", "between events"} {
 			for _, how := range []string{"fin", "rst", "queued"} {
@@ -70,55 +69,82 @@ func TestDepartedClients(t *testing.T) {
 				if secure {
 					extra = fmt.Sprintf("tls: { cert: %q, key: %q }", cert, key)
 				}
-				waiting, gone := make(chan struct{}, 1), make(chan time.Time, 1)
-				wait := func(ctx context.Context) error {
-					waiting <- struct{}{}
-					<-ctx.Done()
-					gone <- time.Now()
-					return pipeline.Cause(ctx)
-				}
+				d := departure{t: t, secure: secure, how: how, waiting: make(chan struct{}, 1), gone: make(chan time.Time, 1)}
 				scripts.Store(name, script(func(ctx context.Context, ex *pipeline.Exchange) error {
-					if when == "before the first byte" {
-						return wait(ctx)
-					}
-					n := 0
-					return events(ex, &feed{next: func() ([]byte, error) {
-						if n++; n == 1 {
-							return []byte("data: {}\n\n"), nil
-						}
-						return nil, wait(ctx)
-					}})
+					return d.serve(ctx, ex, when == "before the first byte")
 				}))
-				r := startFile(t, func() string { return file(name, extra) })
-				var took []time.Duration
-				for range rounds {
-					raw := r.dial()
-					c := raw
-					if secure {
-						c = tls.Client(raw, &tls.Config{InsecureSkipVerify: true}) // #nosec G402 -- a certificate of this test
+				d.rig = startFile(t, func() string { return file(name, extra) })
+				// A machine that is busy with other things gets two more tries.
+				took := d.times()
+				for range 2 {
+					if took[len(took)-2] > 50*time.Millisecond {
+						took = d.times()
 					}
-					request := post(streamBody)
-					if how == "queued" {
-						request += request[:20]
-					}
-					if _, err := io.WriteString(c, request); err != nil {
-						t.Fatal(name, err)
-					}
-					<-waiting
-					if how == "rst" {
-						_ = raw.(*net.TCPConn).SetLinger(0)
-					}
-					left := time.Now()
-					_ = raw.Close()
-					took = append(took, (<-gone).Sub(left))
 				}
-				slices.Sort(took)
 				if worst := took[len(took)-2]; worst > 50*time.Millisecond {
 					t.Errorf("%s: noticed after %v (median %v)", name, worst, took[len(took)/2])
 				}
 			}
 		}
 	}
+}
+
+// A departure is one way for a client to leave.
+type departure struct {
+	t       *testing.T
+	rig     *rig
+	secure  bool
+	how     string
+	waiting chan struct{}
+	gone    chan time.Time
+}
+
+// serve answers with silence, at once or after one event, and notes when it is
+// told to stop.
+func (d *departure) serve(ctx context.Context, ex *pipeline.Exchange, atOnce bool) error {
+	wait := func() error {
+		d.waiting <- struct{}{}
+		<-ctx.Done()
+		d.gone <- time.Now()
+		return pipeline.Cause(ctx)
+	}
+	if atOnce {
+		return wait()
+	}
+	n := 0
+	return events(ex, &feed{next: func() ([]byte, error) {
+		if n++; n == 1 {
+			return []byte("data: {}\n\n"), nil
+		}
+		return nil, wait()
+	}})
+}
+
+// times has clients leave and returns how long it took to notice, sorted.
+func (d *departure) times() (took []time.Duration) {
+	for range 40 {
+		raw := d.rig.dial()
+		c := raw
+		if d.secure {
+			c = tls.Client(raw, &tls.Config{InsecureSkipVerify: true}) // #nosec G402 -- a certificate of this test
+		}
+		request := post(streamBody)
+		if d.how == "queued" {
+			request += request[:20]
+		}
+		if _, err := io.WriteString(c, request); err != nil {
+			d.t.Fatal(err)
+		}
+		<-d.waiting
+		if d.how == "rst" {
+			_ = raw.(*net.TCPConn).SetLinger(0)
+		}
+		left := time.Now()
+		_ = raw.Close()
+		took = append(took, (<-d.gone).Sub(left))
+	}
+	slices.Sort(took)
+	return took
 }
 
 func TestShutdownLetsStreamsEnd(t *testing.T) {
