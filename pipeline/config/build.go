@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"runtime/debug"
 	"slices"
-	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -28,7 +27,7 @@ func (l *loader) build(ctx context.Context, old *Snapshot) *Snapshot {
 	}
 	s := l.snapshot(p)
 	if len(l.problems) == 0 {
-		l.guarded(s)
+		l.refuseOpen(s)
 	}
 	if len(l.problems) > 0 {
 		for _, u := range slices.Backward(p.units) {
@@ -147,25 +146,4 @@ func (l *loader) snapshot(p *plan) *Snapshot {
 		s.units = append(s.units, u.final())
 	}
 	return s
-}
-
-// guarded reports a data address that other machines can reach while a route is
-// open to everybody.
-func (l *loader) guarded(s *Snapshot) {
-	if l.server.Open || loopback(l.server.Listen) || slices.ContainsFunc(s.Before, guards) {
-		return
-	}
-	for _, r := range l.routes {
-		if len(r.Chain) == 0 || !guards(r.Chain[0]) {
-			l.problem(l.serverAt("listen"), "server.listen", "",
-				"%q can be reached from other machines, and the route %s asks nobody for a key; put auth under before, listen on 127.0.0.1, or set open: true under server",
-				l.server.Listen, strconv.Quote(r.Name))
-			return
-		}
-	}
-}
-
-func guards(h pipeline.Handler) bool {
-	g, ok := h.(pipeline.Guard)
-	return ok && g.Guards()
 }

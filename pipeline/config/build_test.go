@@ -249,3 +249,21 @@ func TestConform(t *testing.T) {
 	f("nest", "each: [ conform_answer ]\nbranches: [ [ conform_answer ] ]")
 	f("kinds", "wait: 5s")
 }
+
+// A model with a chain of its own needs a guard of its own.
+func TestOpenModel(t *testing.T) {
+	f := func(chain string, fine bool) {
+		t.Helper()
+		text := strings.Replace(file("[ guard, pass ]"), "models:", "chains: { own: "+chain+" }\nmodels:\n  own: { chain: own, targets: [ { provider: one } ] }", 1)
+		s, err := config.Load(t.Context(), source("server: { listen: \":8080\" }\n"+text), registry, nil, nil)
+		if err == nil {
+			s.Release()
+		}
+		if (err == nil) != fine {
+			t.Errorf("%s: %v", chain, err)
+		}
+	}
+	f("[ guard, pass ]", true)
+	f("[ pass ]", false)
+	f("[ pass, guard ]", false)
+}

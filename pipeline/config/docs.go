@@ -41,7 +41,7 @@ type article struct {
 // builtin returns the sections of a file that no component defines.
 func builtin() []article {
 	server, _ := describe(serverSource)
-	spec, _ := describe(sectionsSource)
+	spec, _ := describe(specSource)
 	return []article{
 		{"server", "section", reflect.ValueOf(DefaultServer()), server},
 		{"models", "section: a mapping from names to models", reflect.ValueOf(modelSpec{}), spec},

@@ -37,7 +37,7 @@ func (s *schema) file() object {
 	s.describer, _ = describe(serverSource)
 	server := s.settings(reflect.TypeFor[Server](), reflect.ValueOf(DefaultServer()))
 	server["description"] = "How the gateway listens, and the limits and timeouts that protect it from its clients."
-	s.describer, _ = describe(sectionsSource)
+	s.describer, _ = describe(specSource)
 	s.defs["targets"] = object{"type": []string{"array", "null"}, "items": s.settings(reflect.TypeFor[targetSpec](), reflect.Value{})}
 	model := s.settings(reflect.TypeFor[modelSpec](), reflect.Value{})
 	route := s.settings(reflect.TypeFor[routeSpec](), reflect.Value{})

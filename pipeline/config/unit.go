@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
 	"reflect"
@@ -18,7 +17,6 @@ import (
 // Units that the next file has unchanged are carried over to its snapshot.
 type unit struct {
 	comp     Component
-	section  string
 	base     string // its name, before it is told from others of the same
 	path     string // for problems
 	at       *node
@@ -38,16 +36,6 @@ type unit struct {
 	log     *slog.Logger
 	metrics metrics
 	users   atomic.Int32 // snapshots that hold it
-}
-
-// A link is a reference to another component.
-type link struct {
-	at    *node
-	path  string
-	name  string
-	wants reflect.Type
-	set   func(any)
-	unit  *unit
 }
 
 // perTarget is what an Each holds for one target.
@@ -127,5 +115,3 @@ func (m *metrics) MustRegister(cs ...prometheus.Collector) { m.registry().MustRe
 
 // Unregister implements prometheus.Registerer.
 func (m *metrics) Unregister(c prometheus.Collector) bool { return m.registry().Unregister(c) }
-
-func (u *unit) String() string { return fmt.Sprintf("%s (%s)", u.base, u.comp.name) }

@@ -2,9 +2,76 @@ package config
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/headrace/headrace/pipeline"
 )
+
+// A route of the file.
+type route struct {
+	Route
+	at    *node
+	path  string
+	chain *compiled
+}
+
+// readRoutes decodes the routes.
+func (l *loader) readRoutes(n, root *node) {
+	switch {
+	case n == nil || n.null:
+		l.structure(root, "", "", "the file has no routes; without one no request has an answer")
+		return
+	case n.kind != list:
+		l.structure(n, "routes", "", "want a list of routes, as in [ { match: { path: /v1/* }, chain: [ call: {} ] } ], not %s", l.show(n, handlerType))
+		return
+	case len(n.vals) == 0:
+		l.structure(n, "routes", "", "there are no routes; without one no request has an answer")
+	}
+	for i, item := range n.vals {
+		l.route(item, scope{path: "routes"}.item(i))
+	}
+	l.conflicts()
+}
+
+func (l *loader) route(n *node, s scope) {
+	if n.kind != mapping {
+		l.structure(n, s.path, "", "want a route, as in { match: { path: /v1/* }, chain: [ call: {} ] }, not %s", l.show(n, handlerType))
+		return
+	}
+	if !l.on(n, s) {
+		defer l.switchOff()()
+	}
+	var spec routeSpec
+	// The chain is decoded below, when the name that it goes by is known.
+	rest, chain := n.without("chain"), n.get("chain")
+	if chain != nil {
+		spec.Chain = pipeline.Chain{}
+	}
+	l.settings(rest, n, reflect.ValueOf(&spec).Elem(), s, &unit{})
+	r := &route{at: n, path: s.path}
+	r.Name, r.Methods = spec.Name, spec.Match.Methods
+	if spec.Match.Path != "" {
+		r.Paths = append(r.Paths, spec.Match.Path)
+	}
+	r.Paths = append(r.Paths, spec.Match.Paths...)
+	l.matches(r, n, s)
+	if r.Name == "" && len(r.Paths) > 0 {
+		r.Name = r.Paths[0]
+	}
+	s.name = join("routes", r.Name)
+	r.chain = &compiled{}
+	if chain != nil {
+		r.chain = l.chain(chain, s.at("chain"))
+	}
+	if chain != nil && (chain.null || chain.kind == list && len(chain.vals) == 0) {
+		l.problem(chain, s.at("chain").path, "", "the chain is empty; its last stage must answer, as call: {} does")
+	}
+	if !l.off {
+		l.routes = append(l.routes, r)
+	}
+}
 
 var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
