@@ -12,7 +12,7 @@ import (
 )
 
 // benchstat is the program that tells a difference from noise.
-const benchstat = "golang.org/x/perf/cmd/benchstat@v0.0.0-20260211190930-8161c38c6cdc"
+const benchstat = "golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da"
 
 // compare runs the Go benchmarks of the packages named, as they are and as
 // they were in a revision, one after the other and many times, so that a slow

@@ -23,7 +23,7 @@ func profile(ctx context.Context, args []string) error {
 	fs.StringVar(&o.only, "target", "headrace", "`name` of the target, which must be Headrace")
 	fs.StringVar(&o.headrace, "headrace", "", "the gateway's `binary`; built if empty")
 	length := fs.Duration("for", 10*time.Second, "how long")
-	out := fs.String("out", ".", "`folder` for cpu.pprof and allocs.pprof")
+	out := fs.String("out", ".", "`folder` for cpu.pprof and allocs.pprof, or for heap.pprof")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -42,6 +42,7 @@ func profile(ctx context.Context, args []string) error {
 	}
 	defer up.Stop()
 	r.env["MOCK"], r.env["MOCK2"] = up.Addr, up.Admin
+	list[0].clients = min(list[0].clients, r.clients())
 	for _, t := range r.targets(list[0]) {
 		control := mock.Client{Addr: up.Addr}
 		c, err := r.prepare(list[0], t, control)
@@ -60,8 +61,14 @@ func profile(ctx context.Context, args []string) error {
 	return nil
 }
 
-// profile keeps the load on until the processor profile has been fetched.
+// profile keeps the load on until the processor profile has been fetched. If
+// the load is connections that stay open, it fetches who holds memory instead.
 func (c *contestant) profile(ctx context.Context, s scenario, d time.Duration, dir string) error {
+	if s.hold {
+		r := s.load(c.pool)
+		fmt.Fprintf(os.Stderr, "%d connections, %d errors: %v\n", r.Done, r.Errors, r.First)
+		return fetch(ctx, "http://"+c.Admin+"/debug/pprof/heap?gc=1", filepath.Join(dir, "heap.pprof"))
+	}
 	s.warmUp(c.pool)
 	fetched := make(chan error, 1)
 	go func() {
