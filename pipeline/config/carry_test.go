@@ -1,6 +1,8 @@
 package config_test
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -159,6 +161,29 @@ func TestCarryOverWithTargets(t *testing.T) {
 	f("[ { provider: one, idle: 5s }, { provider: two, model: big } ]",
 		"providers.one", "providers.two", "routes.chat.nest.each.pass[two/big]")
 	f("[ { provider: two, model: small } ]", "providers.two")
+}
+
+// What is in the files that a component reads counts.
+func TestCarryOverWithFiles(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "ca.pem")
+	text := file("[ pass: { file: " + name + " } ]")
+	write := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("one")
+	a := load(t, nil, text)
+	b := load(t, a, text)
+	write("two")
+	c := load(t, b, text)
+	if at(a, 0) != at(b, 0) || at(b, 0) == at(c, 0) {
+		t.Error("a stage is to be built again when its file has changed, and only then")
+	}
+	for _, s := range []*config.Snapshot{a, b, c} {
+		s.Release()
+	}
 }
 
 // A provider that changed is another target, of the same name.

@@ -29,6 +29,9 @@ import (
 // Build is all or nothing: on error it leaves nothing open. If what it returns
 // is an io.Closer, it is closed once, after its last user; whatever Build
 // started must stop then. ctx bounds Build alone.
+//
+// A Builder whose Build reads files has the method Files() []string, which names
+// them: what is in them counts as settings when a file is loaded again.
 type Builder[T any] interface {
 	Build(ctx context.Context, env Env) (T, error)
 }
@@ -115,12 +118,6 @@ func (c Component) Kind() string { return kindOf(c.iface) }
 
 // Section is the top-level key of the file under which the component stands.
 func (c Component) Section() string { return sectionOf(c.iface) }
-
-// Build builds the component from its defaults, without a file. It is for
-// programs that use a component by itself.
-func (c Component) Build(ctx context.Context, env Env) (any, error) {
-	return c.build(ctx, c.defaults.Interface(), env)
-}
 
 // String returns kind and name.
 func (c Component) String() string { return fmt.Sprintf("%s %q", c.Kind(), c.name) }

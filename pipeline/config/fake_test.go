@@ -76,7 +76,11 @@ type pass struct {
 	Store config.Ref[pipeline.CacheStore] `yaml:"store"`
 	// Note is text.
 	Note string `yaml:"note"`
+	// File is read.
+	File string `yaml:"file"`
 }
+
+func (c pass) Files() []string { return []string{c.File} }
 
 func (c pass) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
 	return &stage{born(env), c}, nil

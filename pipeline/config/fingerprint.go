@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"hash"
 	"math"
+	"os"
 	"reflect"
 	"slices"
 )
@@ -17,6 +18,12 @@ func fingerprint(u *unit) (sum [sha256.Size]byte) {
 	d.text(u.settings.Type().PkgPath())
 	d.text(u.settings.Type().String())
 	d.value(u.settings, 0)
+	if f, ok := u.settings.Interface().(interface{ Files() []string }); ok {
+		for _, name := range f.Files() {
+			content, _ := os.ReadFile(name) // Build will say what is wrong with it
+			d.text(string(content))
+		}
+	}
 	for _, r := range u.refs {
 		d.text(r.name)
 	}

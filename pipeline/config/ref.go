@@ -18,12 +18,6 @@ type bound[T any] struct {
 	value T
 }
 
-// To returns a reference to value under name, for tests and for programs that
-// use a component without a file.
-func To[T any](name string, value T) Ref[T] {
-	return Ref[T]{&bound[T]{name, value}}
-}
-
 // Get returns the component, or T's zero value if none is named.
 func (r Ref[T]) Get() T {
 	if r.bound == nil {
@@ -65,10 +59,6 @@ func (r *Ref[T]) name(name string) (set func(any)) {
 type Each struct {
 	chains []pipeline.Chain // by Index
 }
-
-// PerTarget returns an Each of the given chains, by the Index of their targets,
-// for tests and for programs that use a component without a file.
-func PerTarget(chains ...pipeline.Chain) Each { return Each{chains} }
 
 // For returns the chain of one target: nil when the setting is not set, or t is
 // not one of the file's targets.
