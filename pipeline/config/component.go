@@ -119,6 +119,12 @@ func (c Component) Kind() string { return kindOf(c.iface) }
 // Section is the top-level key of the file under which the component stands.
 func (c Component) Section() string { return sectionOf(c.iface) }
 
+// Build builds the component from its defaults, without a file. It is for tests
+// and for programs that use a component by itself.
+func (c Component) Build(ctx context.Context, env Env) (any, error) {
+	return c.build(ctx, c.defaults.Interface(), env)
+}
+
 // String returns kind and name.
 func (c Component) String() string { return fmt.Sprintf("%s %q", c.Kind(), c.name) }
 
