@@ -6,7 +6,10 @@
 // field of its own.
 package sse
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // Done is the data of the event that ends a stream of the OpenAI interface. It
 // must not be written to.
@@ -113,26 +116,30 @@ func AppendData(dst, data []byte) []byte {
 	}
 }
 
-// AppendEvent appends an event with a name, unless that is empty, and data as
-// AppendData does. CR, LF and NUL in the name are left out.
+// AppendEvent appends an event with a name and data as AppendData does. CR, LF
+// and NUL in the name are left out, and a name of which nothing is left too.
 func AppendEvent(dst []byte, name string, data []byte) []byte {
-	if name != "" {
-		dst = append(dst, "event: "...)
-		dst = appendWithout(dst, []byte(name), "\r\n\x00")
-		dst = append(dst, '\n')
+	start := len(dst)
+	dst = append(dst, "event: "...)
+	empty := len(dst)
+	if dst = appendWithout(dst, name, "\r\n\x00"); len(dst) == empty {
+		return AppendData(dst[:start], data)
 	}
-	return AppendData(dst, data)
+	return AppendData(append(dst, '\n'), data)
 }
 
-// appendWithout appends b without the bytes in set.
-func appendWithout(dst, b []byte, set string) []byte {
-	for len(b) > 0 {
-		at := bytes.IndexAny(b, set)
-		if at < 0 {
-			break
-		}
-		dst = append(dst, b[:at]...)
-		b = b[at+1:]
+// appendWithout appends s without the bytes in set.
+func appendWithout[S string | []byte](dst []byte, s S, set string) []byte {
+	at := len(dst)
+	dst = append(dst, s...)
+	if !bytes.ContainsAny(dst[at:], set) {
+		return dst
 	}
-	return append(dst, b...)
+	kept := dst[:at]
+	for _, c := range dst[at:] {
+		if strings.IndexByte(set, c) < 0 {
+			kept = append(kept, c)
+		}
+	}
+	return kept
 }
