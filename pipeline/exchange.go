@@ -3,6 +3,7 @@ package pipeline
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"sync"
@@ -189,7 +190,11 @@ func (ex *Exchange) Chat() (*chat.Request, error) {
 	}
 	ex.viewed = false
 	if err := ex.view.Scan(b); err != nil {
-		return nil, &Error{Status: 400, Code: "invalid_json", Fault: CallerFault, Err: err}
+		e := &Error{Status: 400, Code: "invalid_json", Fault: CallerFault, Err: err}
+		if at, ok := errors.AsType[*chat.Error](err); ok {
+			e.Param = at.Param
+		}
+		return nil, e
 	}
 	ex.viewed, ex.viewOf = true, b
 	return &ex.view, nil

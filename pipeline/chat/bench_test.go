@@ -1,7 +1,9 @@
 package chat
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -80,6 +82,38 @@ func BenchmarkDigest(b *testing.B) {
 			h.Sum(sum[:0])
 		}
 	})
+}
+
+// BenchmarkIndented is a body as people write it, with more marks than text.
+func BenchmarkIndented(b *testing.B) {
+	tool := `{"type":"function","function":{"name":"get_weather","strict":true,"parameters":{"type":"object","properties":{"city":{"type":"string"},"days":{"type":"integer","minimum":1}},"required":["city","days"]}}}`
+	compact := []byte(`{"model":"m","tools":[` + strings.Repeat(tool+",", 99) + tool + `]}`)
+	var indented bytes.Buffer
+	if err := json.Indent(&indented, compact, "", "  "); err != nil {
+		b.Fatal(err)
+	}
+	for name, body := range map[string][]byte{"compact": compact, "indented": indented.Bytes()} {
+		var r Request
+		b.Run("Scan/"+name, func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
+			for b.Loop() {
+				if err := r.Scan(body); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run("Digest/"+name, func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
+			h := sha256.New()
+			if err := r.Scan(body); err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				h.Reset()
+				r.Digest(h, nil)
+			}
+		})
+	}
 }
 
 func BenchmarkSHA256(b *testing.B) {

@@ -77,6 +77,9 @@ func (r *Request) reset(b []byte) {
 	if cap(r.arena) > 16<<10 {
 		r.arena = nil
 	}
+	if cap(r.list.list) > usual {
+		r.list.list = nil
+	}
 	r.body, r.members, r.arena = b, r.members[:0], r.arena[:0]
 	r.open, r.model, r.owned, r.stream = 0, span{-1, -1}, false, false
 	r.list.parsed = false
@@ -128,7 +131,7 @@ func (r *Request) member(s *scanner) *Error {
 	s.space()
 	m.value.from, s.spaced = s.i, false
 	if err := s.value(1); err != nil {
-		err.Param = string(r.key(&m))
+		err.Param = shorten(r.key(&m))
 		return err
 	}
 	m.value.to, m.spaced = s.i, s.spaced
@@ -155,12 +158,12 @@ func (r *Request) admit(m member) *Error {
 	r.members = append(r.members, m)
 	if !r.enter() {
 		e := fail(m.at, "duplicate key "+quoteKey(key)+": send each top-level key once")
-		e.Param = string(key)
+		e.Param = shorten(key)
 		return e
 	}
 	if known, ok := disguised(key); ok {
 		e := fail(m.at, "unknown key "+quoteKey(key)+`: keys are case-sensitive; write "`+known+`"`)
-		e.Param = string(key)
+		e.Param = shorten(key)
 		return e
 	}
 	return nil

@@ -104,7 +104,7 @@ func TestScanRefuses(t *testing.T) {
 	f(`{"model":"a","STREAM":true}`, 13, "STREAM", `write "stream"`)
 	f(`{"\u017ftream":true}`, 1, "ſtream", `write "stream"`)
 	f(`{"max_toKens":1}`, 1, "max_toKens", `write "max_tokens"`)
-	f(`{"`+strings.Repeat("é", 50)+`":1,"`+strings.Repeat("é", 50)+`":1}`, 106, strings.Repeat("é", 50), strings.Repeat("é", 32)+"…")
+	f(`{"`+strings.Repeat("é", 50)+`":1,"`+strings.Repeat("é", 50)+`":1}`, 106, strings.Repeat("é", 32)+"…", strings.Repeat("é", 32)+"…")
 }
 
 // TestOffsets puts each kind of mistake at every place in a long string: where

@@ -15,8 +15,8 @@ type Error struct {
 	Offset int
 	// Line and Column are the same place, both counted from 1, Column in bytes.
 	Line, Column int
-	// Param is the top-level key whose value is at fault, or the key itself;
-	// empty if no key is.
+	// Param is the top-level key whose value is at fault, or the key itself,
+	// shortened if it is long; empty if no key is.
 	Param string
 	// Reason names the rule and the fix, without the place.
 	Reason string
@@ -26,7 +26,7 @@ type Error struct {
 func (e *Error) Error() string {
 	where := ""
 	if e.Param != "" {
-		if key := quoteKey([]byte(e.Param)); !strings.Contains(e.Reason, key) {
+		if key := strconv.Quote(e.Param); !strings.Contains(e.Reason, key) {
 			where = ", in " + key
 		}
 	}
@@ -61,15 +61,18 @@ func found(b []byte, at int) string {
 	return fmt.Sprintf("byte 0x%02x", b[at])
 }
 
-// quoteKey quotes the client's key for a message, and shortens a long one.
-func quoteKey(key []byte) string {
+// shorten cuts a client's key down to what a message has room for.
+func shorten(key []byte) string {
 	const most = 64
 	if len(key) <= most {
-		return strconv.Quote(string(key))
+		return string(key)
 	}
 	cut := most
 	for cut > 0 && !utf8.RuneStart(key[cut]) {
 		cut--
 	}
-	return strconv.Quote(string(key[:cut]) + "…")
+	return string(key[:cut]) + "…"
 }
+
+// quoteKey quotes a client's key for a message.
+func quoteKey(key []byte) string { return strconv.Quote(shorten(key)) }

@@ -19,6 +19,11 @@ type Messages struct {
 	err    *Error
 }
 
+const (
+	maxMessages = 16384
+	maxFields   = 32 // of a message
+)
+
 // A Message is one message, or an item that is none but stands among them.
 type Message struct {
 	// Raw is the whole object as written.
@@ -35,7 +40,8 @@ type Message struct {
 }
 
 // Messages returns the member "messages". The error is an *Error: the member is
-// missing, is no array of objects, or one of those repeats a key.
+// missing, is no array of objects, is larger than any conversation (16384
+// messages of 32 members each), or a message repeats a key.
 func (r *Request) Messages() (*Messages, error) { return r.conversation("messages", "text") }
 
 // Items is Messages for the member "input" of a request to /v1/responses. An
@@ -82,8 +88,11 @@ func (m *Messages) add(from, to int) (err *Error) {
 	if raw[0] != '{' {
 		return fail(from, strconv.Quote(m.key)+" must hold objects only")
 	}
+	if len(m.list) == maxMessages {
+		return fail(from, "too many messages: "+strconv.Quote(m.key)+" may hold 16384")
+	}
 	msg := Message{Raw: raw, from: from, to: to, memberless: true}
-	var seen [32][]byte
+	var seen [maxFields][]byte
 	keys := seen[:0]
 	eachMember(raw, func(k, v span) bool {
 		key, value := keyOf(raw[k.from:k.to]), raw[v.from:v.to:v.to]

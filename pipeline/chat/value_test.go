@@ -176,6 +176,7 @@ func TestMessages(t *testing.T) {
 	bad(`{"messages":[{},"x"]}`, 16, "must hold objects only")
 	bad(`{"messages":[{"role":"a","r\u006fle":"b"}]}`, 25, `duplicate key "role"`)
 	bad(`{"messages":[`+many(33)+`]}`, 13+len(many(32)), "32")
+	bad(`{"messages":[`+strings.Repeat(`{},`, 16384)+`{}]}`, 13+3*16384, "too many messages")
 	scan(`{"input":[{"role":"user","content":[]}],"messages":[]}`)
 	if m, err := r.Items(); err != nil || m.Len() != 1 {
 		t.Error(err)
