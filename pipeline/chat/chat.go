@@ -100,13 +100,13 @@ func (r *Request) scan(b []byte) *Error {
 		if err := r.member(&s); err != nil {
 			return err
 		}
-		if s.next(',') {
-			continue
+		more, ok := s.more('}')
+		if !ok {
+			return unexpected(b, s.i, "a comma or }")
 		}
-		if s.next('}') {
+		if !more {
 			return s.end()
 		}
-		return unexpected(b, s.i, "a comma or }")
 	}
 }
 

@@ -43,6 +43,21 @@ func (s *scanner) next(c byte) bool {
 	return false
 }
 
+// more reads what comes after a member or an element: a comma, after which there
+// is more, or the end of the container. ok is false for anything else.
+func (s *scanner) more(end byte) (more, ok bool) {
+	s.space()
+	if s.i >= len(s.b) {
+		return false, false
+	}
+	c := s.b[s.i]
+	if c != ',' && c != end {
+		return false, false
+	}
+	s.i++
+	return c == ',', true
+}
+
 // value reads any value. depth counts the containers it stands in.
 func (s *scanner) value(depth int) *Error {
 	s.space()
@@ -82,13 +97,13 @@ func (s *scanner) object(depth int) *Error {
 		if err := s.value(depth); err != nil {
 			return err
 		}
-		if s.next(',') {
-			continue
+		more, ok := s.more('}')
+		if !ok {
+			return unexpected(s.b, s.i, "a comma or }")
 		}
-		if s.next('}') {
+		if !more {
 			return nil
 		}
-		return unexpected(s.b, s.i, "a comma or }")
 	}
 }
 
@@ -119,13 +134,13 @@ func (s *scanner) array(depth int) *Error {
 		if err := s.value(depth); err != nil {
 			return err
 		}
-		if s.next(',') {
-			continue
+		more, ok := s.more(']')
+		if !ok {
+			return unexpected(s.b, s.i, "a comma or ]")
 		}
-		if s.next(']') {
+		if !more {
 			return nil
 		}
-		return unexpected(s.b, s.i, "a comma or ]")
 	}
 }
 
