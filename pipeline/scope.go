@@ -37,6 +37,8 @@ type Scope struct {
 	done   chan struct{} // guarded by mu; made on first use
 	first  *Hook         // guarded by mu
 	parent Hook          // ends this scope with its parent
+
+	running sync.WaitGroup // functions that AfterFunc has started
 }
 
 // Canceler is told that a scope has ended.
@@ -166,6 +168,9 @@ func (s *Scope) Begin(ctx context.Context) {
 func (s *Scope) End() {
 	s.parent.Detach()
 	s.Cancel(ErrDone)
+	// A derived context that has not ended yet is about to ask for Err, and
+	// package context panics when that is nil.
+	s.running.Wait()
 	s.mu.Lock()
 	s.err, s.done, s.first = nil, nil, nil
 	s.mu.Unlock()
@@ -222,7 +227,7 @@ func (s *Scope) Value(any) any { return nil }
 // AfterFunc runs f in its own goroutine when the scope ends. Package context
 // uses it to derive from a scope without a goroutine that waits.
 func (s *Scope) AfterFunc(f func()) (stop func() bool) {
-	a := &after{f: f}
+	a := &after{scope: s, f: f}
 	if !a.hook.OnDone(s, a) {
 		a.Cancel(nil)
 	}
@@ -230,12 +235,13 @@ func (s *Scope) AfterFunc(f func()) (stop func() bool) {
 }
 
 type after struct {
-	hook Hook
-	once sync.Once
-	f    func()
+	scope *Scope
+	hook  Hook
+	once  sync.Once
+	f     func()
 }
 
-func (a *after) Cancel(error) { a.once.Do(func() { go a.f() }) }
+func (a *after) Cancel(error) { a.once.Do(func() { a.scope.running.Go(a.f) }) }
 
 func (a *after) stop() bool {
 	a.hook.Detach()
