@@ -114,7 +114,7 @@ func (o outcome) bars() (report.Chart, bool) {
 
 // ours reports whether a target is Headrace.
 func ours(target string) bool {
-	return slices.Contains([]string{"headrace", "race", "armed", "plugins-0", "plugins-10"}, target)
+	return target == "headrace" || target == "race"
 }
 
 func (o outcome) ordered() []string {

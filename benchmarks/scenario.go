@@ -111,6 +111,12 @@ func scenarios() []scenario {
 			load: closed, passes: 3, rounds: 20, metrics: busy,
 		},
 		{
+			name: "parts", about: "chat-1k with one part switched off, and with all of them: what each costs.",
+			targets: []string{"headrace", "no-log", "no-auth", "no-cache", "no-breaker", "bare", "raw"}, base: "headrace",
+			upstream: mock.Defaults, body: payload.Chat(sizeSmall, false), clients: 64,
+			load: closed, passes: 2, rounds: 20, metrics: busy,
+		},
+		{
 			name: "rate-500", about: "Chat completions of 1 KB at 500 requests a second; latency from the moment a request was due.",
 			targets: references, peers: true, base: "raw", upstream: mock.Defaults, body: payload.Chat(sizeSmall, false), clients: 128,
 			load: open(500, 3*time.Second), warm: closed, passes: 1, rounds: 3, metrics: paced,
