@@ -93,7 +93,7 @@ func (j *job) exchange(path target) {
 	ex.Began, ex.Op, ex.Route = j.began, path.operation(h.Method()), j.route.name
 	h.CopyTo(&ex.Request.Header)
 	if path.bare {
-		ex.Request.Header.SetRequestURIBytes(append(append(ex.Request.Header.RequestURI()[:0], "/v1"...), path.uri...))
+		ex.Request.Header.SetRequestURIBytes(append(append(ex.Request.Header.RequestURI()[:0], "/v1"...), path.unversioned()...))
 	} else if path.absolute {
 		ex.Request.Header.SetRequestURIBytes(path.uri)
 	}
@@ -136,6 +136,11 @@ func (j *job) fail(err error) {
 		copyKept(&j.ctx.Response.Header, &j.ex.Response.Header)
 	}
 	setError(j.ctx, e)
+	if j.route != nil && j.route.refuse != nil {
+		status, body := j.route.refuse.Refuse(e)
+		j.ctx.SetStatusCode(status)
+		j.ctx.Response.SetBodyRaw(body)
+	}
 	j.status, j.code, j.err = j.ctx.Response.StatusCode(), e.Code, err
 	j.own(&j.ctx.Response.Header)
 	j.sent = int64(len(j.ctx.Response.Body()))
@@ -255,7 +260,7 @@ func (j *job) own(h *fasthttp.ResponseHeader) {
 
 // copyKept keeps, for an error, what the stages had already said about it.
 func copyKept(to, from *fasthttp.ResponseHeader) {
-	for _, name := range [...]string{"X-Headrace-Cache", "Retry-After"} {
+	for _, name := range [...]string{"X-Headrace-Cache", "Retry-After", "Allow"} {
 		if v := from.Peek(name); len(v) > 0 {
 			to.SetBytesV(name, v)
 		}

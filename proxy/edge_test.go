@@ -141,6 +141,8 @@ func TestBadBodies(t *testing.T) {
 	f(`{"model":1}`, 400, "invalid_type")
 	f(`{"model":""}`, 400, "invalid_type")
 	f(`{"model":"a","stream":"yes"}`, 400, "invalid_type")
+	f(`{"model":"a","api_base":"http://10.0.0.1"}`, 400, "forbidden_field")
+	f(`{"model":"a","base\u005furl":"http://10.0.0.1"}`, 400, "forbidden_field")
 	f(`{"model":"a","x":"`+strings.Repeat("y", 1024)+`"}`, 413, "request_too_large")
 	chunked := "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 	r.wantError(chunked+"800\r\n"+strings.Repeat(" ", 0x800)+"\r\n0\r\n\r\n", 413, "request_too_large")

@@ -108,6 +108,10 @@ func modelID(path []byte) ([]byte, bool) {
 // recognise finds the paths that the gateway knows, with and without /v1.
 func (t *target) recognise() {
 	p, versioned := bytes.CutPrefix(t.path, []byte("/v1"))
+	if string(t.path) == "/v2/rerank" {
+		// Cohere's second version asks and answers as the first does.
+		p = t.path[len("/v2"):]
+	}
 	switch string(p) {
 	case "/chat/completions":
 		t.op = pipeline.OpChat
@@ -134,6 +138,12 @@ func (t *target) recognise() {
 			t.path = append([]byte("/v1"), p...)
 		}
 	}
+}
+
+// unversioned is the target without the /v2 that one path may begin with.
+func (t *target) unversioned() []byte {
+	rest, _ := bytes.CutPrefix(t.uri, []byte("/v2"))
+	return rest
 }
 
 // bare holds the canonical paths of the operations that are one path each, so

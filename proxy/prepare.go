@@ -17,6 +17,7 @@ import (
 // and its targets. It stands behind authentication, so that strangers cost a
 // header and no more.
 type prepare struct {
+	endpoint  bool // of a route that begins with a pipeline.Endpoint
 	models    *pipeline.Models
 	maxBody   int64
 	maxUpload int64
@@ -28,6 +29,15 @@ func newPrepare(snap *config.Snapshot) *prepare {
 
 // Handle implements pipeline.Handler.
 func (p *prepare) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
+	if p.endpoint {
+		ex.Models = p.models
+		if ex.Request.Upload != nil {
+			if err := p.read(ex); err != nil {
+				return err
+			}
+		}
+		return next.Handle(ctx, ex)
+	}
 	if !ex.Op.HasModel() {
 		if ex.Request.UploadSize > p.maxUpload {
 			return tooLarge(p.maxUpload)
@@ -55,8 +65,10 @@ var (
 	errNoModel    = errors.New(`the field "model" is missing; name one of the models that GET /v1/models lists`)
 	errModelType  = errors.New(`the field "model" must be a non-empty string`)
 	errStreamType = errors.New(`the field "stream" must be true, false or null`)
-	errNoBody     = errors.New("the request has no body; send a JSON object")
-	errEncoding   = errors.New("a compressed request body is not supported; send it without Content-Encoding")
+	// Some upstreams would call such an address, and show it their own key.
+	errUpstreamAsked = errors.New("where a request goes is configured, and cannot be asked for")
+	errNoBody        = errors.New("the request has no body; send a JSON object")
+	errEncoding      = errors.New("a compressed request body is not supported; send it without Content-Encoding")
 )
 
 // model finds the model that the body names.
@@ -78,6 +90,11 @@ func (p *prepare) model(ex *pipeline.Exchange) (*pipeline.Model, error) {
 	}
 	if raw, ok := view.Member("stream"); ok && string(raw) != "true" && string(raw) != "false" && string(raw) != "null" {
 		return nil, refuse(400, "invalid_type", "stream", errStreamType)
+	}
+	for _, key := range [...]string{"api_base", "base_url"} {
+		if _, ok := view.Member(key); ok {
+			return nil, refuse(400, "forbidden_field", key, errUpstreamAsked)
+		}
 	}
 	m := p.models.Find(name)
 	if m == nil {

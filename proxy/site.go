@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,7 +22,10 @@ import (
 type site struct {
 	snap     *config.Snapshot
 	static   *router.Router
-	prefixes []*route // of routes that end in /*; longest first
+	prefixes []*route          // of routes that end in /*; longest first
+	bare     map[string]*route // of routes declared at a path that else gets /v1 put in front
+	wrong    map[string]*route // by path of an endpoint: what answers other methods there
+	slashed  map[string]*route // by path of an endpoint and a slash: what leads to it
 	nowhere  *route
 	targets  []targetMetrics // by Target.Index
 
@@ -35,6 +39,7 @@ type route struct {
 	prefix  string // without the *; empty for a static route
 	methods []string
 	chain   pipeline.Chain
+	refuse  pipeline.Endpoint // words the route's errors; nil for the usual words
 	metrics routeMetrics
 }
 
@@ -42,20 +47,27 @@ type route struct {
 const routeKey = "route"
 
 func newSite(snap *config.Snapshot, m *metrics) *site {
-	s := &site{snap: snap, static: router.New(), maxUpload: int64(snap.Server.Limits.MaxUpload)}
+	s := &site{
+		snap: snap, static: router.New(), maxUpload: int64(snap.Server.Limits.MaxUpload),
+		bare: map[string]*route{}, wrong: map[string]*route{}, slashed: map[string]*route{},
+	}
 	s.timeouts.bodyIdle, s.timeouts.writeIdle = snap.Server.Timeouts.BodyIdle, snap.Server.Timeouts.WriteIdle
 	s.static.RedirectTrailingSlash, s.static.RedirectFixedPath = false, false
 	s.static.HandleMethodNotAllowed, s.static.HandleOPTIONS = false, false
 	s.static.SaveMatchedRoutePath = false
 	s.static.NotFound = func(ctx *fasthttp.RequestCtx) { ctx.SetUserValue(routeKey, nil) }
-	prep := newPrepare(snap)
+	prep, whole := newPrepare(snap), newPrepare(snap)
+	whole.endpoint = true
 	chain := func(tail ...pipeline.Handler) pipeline.Chain {
+		if endpoint(tail) != nil {
+			return slices.Concat(snap.Before, pipeline.Chain{whole}, tail)
+		}
 		return slices.Concat(snap.Before, pipeline.Chain{prep}, tail)
 	}
 	s.nowhere = &route{name: "none", chain: chain(pipeline.HandlerFunc(nowhere)), metrics: m.route("none")}
 	taken := map[string]bool{}
 	for _, r := range snap.Routes {
-		s.add(&route{name: r.Name, methods: r.Methods, chain: chain(r.Chain...), metrics: m.route(r.Name)}, r.Paths, taken)
+		s.add(&route{name: r.Name, methods: r.Methods, chain: chain(r.Chain...), refuse: endpoint(r.Chain), metrics: m.route(r.Name)}, r.Paths, taken)
 	}
 	models := &models{list: snap.Models}
 	s.add(&route{name: "models", methods: []string{"GET", "HEAD"}, chain: chain(models), metrics: m.route("models")},
@@ -77,12 +89,17 @@ func (s *site) add(r *route, paths []string, taken map[string]bool) {
 			continue
 		}
 		methods := r.methods
+		t, _ := canonical([]byte(p))
 		if len(methods) == 0 {
 			methods = []string{router.MethodWild}
-			if t, _ := canonical([]byte(p)); t.op.HasModel() {
+			if t.op.HasModel() {
 				methods = []string{"POST"}
 			}
 		}
+		if t.bare && s.bare[p] == nil {
+			s.bare[p] = r
+		}
+		s.around(r, p)
 		for _, method := range methods {
 			if !taken[method+p] {
 				taken[method+p] = true
@@ -96,6 +113,11 @@ func (s *site) add(r *route, paths []string, taken map[string]bool) {
 // claims is answered, behind authentication, by nowhere.
 func (s *site) find(ctx *fasthttp.RequestCtx, t target) (*route, error) {
 	method := ctx.Request.Header.Method()
+	if t.bare {
+		if r := s.bare[string(plainPath(t.uri))]; r != nil && r.takes(method) {
+			return r, nil
+		}
+	}
 	if h, _ := s.static.Lookup(methodName(method), pathName(t), ctx); h != nil {
 		h(ctx)
 		if r, ok := ctx.UserValue(routeKey).(*route); ok {
@@ -107,7 +129,72 @@ func (s *site) find(ctx *fasthttp.RequestCtx, t target) (*route, error) {
 			return r, nil
 		}
 	}
+	if r := s.astray(plainPath(t.uri)); r != nil {
+		return r, nil
+	}
 	return s.nowhere, nil
+}
+
+// around prepares for what comes near the path p of an endpoint and is not for
+// it: another method, and a slash too many.
+func (s *site) around(r *route, p string) {
+	if r.refuse == nil || s.wrong[p] != nil {
+		return
+	}
+	before := s.nowhere.chain[:len(s.nowhere.chain)-1]
+	with := func(answer pipeline.HandlerFunc) *route {
+		return &route{name: "none", chain: slices.Concat(before, pipeline.Chain{answer}), refuse: r.refuse, metrics: s.nowhere.metrics}
+	}
+	allow := strings.Join(r.methods, ", ")
+	if allow == "" {
+		allow = "POST"
+	}
+	s.wrong[p] = with(func(_ context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
+		ex.Response.Header.Set(fasthttp.HeaderAllow, allow)
+		return refuse(405, "method_not_allowed", "", errMethodNotAllowed)
+	})
+	s.slashed[p+"/"] = with(func(_ context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
+		ex.Response.Header.SetStatusCode(fasthttp.StatusTemporaryRedirect)
+		ex.Response.Header.Set(fasthttp.HeaderLocation, p)
+		ex.Response.SetBody(nil)
+		return nil
+	})
+}
+
+var errMethodNotAllowed = errors.New("Method Not Allowed") //nolint:staticcheck // the words that clients of the replaced service know
+
+// astray returns what answers a request for path that no route claims, if the
+// path is near that of an endpoint.
+func (s *site) astray(path []byte) *route {
+	if r := s.wrong[string(path)]; r != nil {
+		return r
+	}
+	return s.slashed[string(path)]
+}
+
+// takes reports whether the route is for the method.
+func (r *route) takes(method []byte) bool {
+	if len(r.methods) == 0 {
+		return string(method) == "POST"
+	}
+	return slices.Contains(r.methods, string(method))
+}
+
+// endpoint returns the Endpoint that a chain begins with, or nil.
+func endpoint(c pipeline.Chain) pipeline.Endpoint {
+	if len(c) == 0 {
+		return nil
+	}
+	e, _ := c[0].(pipeline.Endpoint)
+	return e
+}
+
+// plainPath is uri without its query.
+func plainPath(uri []byte) []byte {
+	if i := bytes.IndexByte(uri, '?'); i >= 0 {
+		return uri[:i]
+	}
+	return uri
 }
 
 // methodName and pathName are the strings to look up, without allocating for
