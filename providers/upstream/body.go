@@ -134,6 +134,23 @@ func (b *body) buffered() ([]byte, error) {
 	return nil, err
 }
 
+// settle passes over what has been read from the network already, and reports
+// whether the body ends exactly there. A caller that stops in front of the last
+// chunk, because it knows that nothing follows, need not lose the connection.
+func (b *body) settle() bool {
+	for {
+		if b.release() != nil {
+			return false
+		}
+		if b.state == complete || b.r.Buffered() == 0 {
+			return b.state == complete && b.r.Buffered() == 0
+		}
+		if _, err := b.buffered(); err != nil {
+			return false
+		}
+	}
+}
+
 // decode undoes the chunking of in, in place: the first n bytes of it become
 // data, made of its first used bytes. With an error, n is 0.
 func (b *body) decode(in []byte) (n, used int, err error) {

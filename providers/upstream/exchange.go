@@ -111,8 +111,12 @@ func (k *call) unanswered(err, wrote error) error {
 		k.freeReader()
 		return errUnsent
 	}
-	if wrote != nil && isTimeout(wrote) {
+	switch {
+	case wrote == nil:
+	case isTimeout(wrote):
 		return timeout("the upstream does not take the request", wrote)
+	case isTimeout(err):
+		err = wrote
 	}
 	return k.fault(err, "before it answered", "no answer from the upstream in time")
 }

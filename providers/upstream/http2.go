@@ -36,7 +36,7 @@ func newWide(o *Options) *wide {
 		MaxIdleConnsPerHost:    o.MaxIdle,
 		IdleConnTimeout:        o.IdleTimeout,
 		MaxResponseHeaderBytes: int64(o.MaxHeader),
-		WriteBufferSize:        maxJoined,
+		WriteBufferSize:        32 << 10,
 		// A connection that has died silently would take its calls with
 		// it, one after the other.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
@@ -158,6 +158,9 @@ func (k *wideCall) head(answer *http.Response, toHead bool, resp *pipeline.Respo
 	h.SetStatusCode(answer.StatusCode)
 	f := fields{length: untilClose}
 	for _, key := range slices.Sorted(maps.Keys(answer.Header)) {
+		if !isToken([]byte(key)) {
+			return malformed("bad header field name") // net/http minds no blanks
+		}
 		for _, value := range answer.Header[key] {
 			if err := f.add([]byte(key), []byte(value), h); err != nil {
 				return err
@@ -185,7 +188,8 @@ func wideFault(err error, during string) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
 		strings.Contains(text, "server closed idle connection"),
-		strings.Contains(text, "client connection lost"):
+		strings.Contains(text, "client connection lost"),
+		strings.Contains(text, "stream error"), strings.Contains(text, "GOAWAY"):
 		return cut("the upstream closed the connection "+during, io.ErrUnexpectedEOF)
 	}
 	return failure(502, "upstream_protocol", pipeline.UpstreamFault, "malformed answer", err)

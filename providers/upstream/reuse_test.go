@@ -224,3 +224,29 @@ func TestMaxIdle(t *testing.T) {
 		}()
 	}
 }
+
+// A stream that is closed in front of its last chunk keeps the connection, if
+// nothing but that is left of it and has arrived.
+func TestClosedBeforeEOF(t *testing.T) {
+	f := func(answer string, idle int) {
+		t.Helper()
+		c := newClient(t, Options{Address: serve(t, always(answer))})
+		ex := newExchange(t, "POST", "{}")
+		if err := c.RoundTrip(ex.Context(), &ex.Request, &ex.Response); err != nil {
+			t.Fatal(err)
+		}
+		if piece, err := ex.Response.Body.Next(); string(piece) != "hello" || err != nil {
+			t.Errorf("got %q, %v", piece, err)
+		}
+		ex.Response.CloseBody()
+		if open, got := c.Counts(); got != idle || open != idle {
+			t.Errorf("%q: %d open, %d idle, want %d", answer, open, got, idle)
+		}
+	}
+	const ok = "HTTP/1.1 200 OK\r\n"
+	f(ok+"Content-Length: 5\r\n\r\nhello", 1)
+	f(ok+"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 1)
+	f(ok+"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n", 0)
+	f(ok+"Content-Length: 6\r\n\r\nhello", 0)
+	f(ok+"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nmore", 0)
+}

@@ -11,6 +11,8 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -141,4 +143,16 @@ func TestCutEverywhere(t *testing.T) {
 			}
 		})
 	})
+}
+
+// serveHTTP2 serves HTTP/2 over TLS, and returns what a client needs.
+func serveHTTP2(t testing.TB, handle http.HandlerFunc) (address string, client *tls.Config) {
+	t.Helper()
+	server, client := certificate(t, "127.0.0.1", time.Now().Add(time.Hour))
+	s := httptest.NewUnstartedServer(handle)
+	s.EnableHTTP2 = true
+	s.TLS = server
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String(), client
 }

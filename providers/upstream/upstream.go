@@ -35,6 +35,8 @@ type Options struct {
 	TLS *tls.Config
 	// HTTP2 makes calls through net/http, which speaks HTTP/2 where the
 	// upstream offers it during the TLS handshake, and HTTP/1.1 elsewhere.
+	// Over HTTP/1.1 it is less strict, and it writes to the standard log what
+	// an upstream sends unasked.
 	HTTP2 bool
 
 	// Connect bounds dialing, the TLS handshake included; 5 seconds.
@@ -133,6 +135,9 @@ func New(o Options) (*Client, error) {
 		}
 		if !o.HTTP2 {
 			o.TLS.NextProtos = []string{"http/1.1"}
+		}
+		if o.TLS.ClientSessionCache == nil {
+			o.TLS.ClientSessionCache = tls.NewLRUClientSessionCache(64)
 		}
 		// Growing records from 1 KiB would cost a system call each, which a
 		// long prompt pays for many times.

@@ -1,0 +1,131 @@
+package upstream
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+// With HTTP/2 itself, the same calls give the same answers.
+func TestHTTP2(t *testing.T) {
+	address, client := serveHTTP2(t, func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		w.Header().Set("X-Protocol", r.Proto)
+		w.Header().Set("X-Host", r.Host)
+		w.Header().Set("X-Uri", r.RequestURI)
+		w.Header()["X-Agent"] = r.Header["User-Agent"]
+		_, _ = fmt.Fprintf(w, "%s %d %s", r.Method, r.ContentLength, b)
+	})
+	c := newClient(t, Options{Address: address, TLS: client, HTTP2: true})
+	f := func(method, body, want string) {
+		t.Helper()
+		ex := newExchange(t, method, body)
+		ex.Request.Header.SetRequestURI("/v1/a%2Fb?q=1&r")
+		got, err := fetch(c, ex)
+		if got != want || err != nil {
+			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+		for key, want := range map[string]string{"X-Protocol": "HTTP/2.0", "X-Host": "upstream.test", "X-Uri": "/v1/a%2Fb?q=1&r", "X-Agent": ""} {
+			if got := string(ex.Response.Header.Peek(key)); got != want {
+				t.Errorf("%s: got %q, want %q", key, got, want)
+			}
+		}
+	}
+	f("GET", "", "GET 0 ")
+	f("POST", "hello", "POST 5 hello")
+	f("POST", "", "POST 0 ")
+	if body, err := fetch(c, upload(t, strings.NewReader("hello"), 5)); body != "POST 5 hello" || err != nil {
+		t.Errorf("upload: got %q, %v", body, err)
+	}
+	if body, err := fetch(c, upload(t, strings.NewReader("hello"), -1)); body != "POST -1 hello" || err != nil {
+		t.Errorf("upload of unknown length: got %q, %v", body, err)
+	}
+	if open, _ := c.Counts(); open != 1 {
+		t.Errorf("%d connections", open)
+	}
+}
+
+// Failures over HTTP/2 have the codes that they have over HTTP/1.1.
+func TestHTTP2Faults(t *testing.T) {
+	t.Parallel()
+	f := func(name, wantCode, wantBody string, change func(ex *pipeline.Exchange), handle http.HandlerFunc) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address, client := serveHTTP2(t, handle)
+			c := newClient(t, Options{Address: address, TLS: client, HTTP2: true, FirstByte: 5 * time.Second, MaxHeader: 4 << 10})
+			ex := newExchange(t, "POST", "{}")
+			change(ex)
+			began := time.Now()
+			body, err := fetch(c, ex)
+			if body != wantBody || code(err) != wantCode || time.Since(began) > 4*time.Second {
+				t.Errorf("got %q, %v after %v", body, err, time.Since(began))
+			}
+		})
+	}
+	same := func(*pipeline.Exchange) {}
+	flush := func(w http.ResponseWriter, s string) {
+		_, _ = io.WriteString(w, s)
+		w.(http.Flusher).Flush()
+	}
+	f("aborted before the header", "upstream_cut", "", same, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	f("aborted in the body", "upstream_cut", "a", same, func(w http.ResponseWriter, _ *http.Request) {
+		flush(w, "a")
+		time.Sleep(50 * time.Millisecond) // let it arrive before the stream is torn down
+		panic(http.ErrAbortHandler)
+	})
+	f("short of its length", "upstream_cut", "a", same, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "5")
+		flush(w, "a")
+	})
+	f("silence", "upstream_timeout", "", func(ex *pipeline.Exchange) { ex.Request.Wait.FirstByte = 100 * time.Millisecond },
+		func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	f("stall", "upstream_timeout", "a", func(ex *pipeline.Exchange) { ex.Request.Wait.Idle = 100 * time.Millisecond },
+		func(w http.ResponseWriter, r *http.Request) {
+			flush(w, "a")
+			<-r.Context().Done()
+		})
+	f("large header", "upstream_too_large", "", same, func(w http.ResponseWriter, _ *http.Request) {
+		for i := range 7 {
+			w.Header().Set(fmt.Sprint("X-", i), strings.Repeat("x", 1000))
+		}
+	})
+	f("early answer", "", "sorry", func(ex *pipeline.Exchange) {
+		ex.Request.Body, ex.Request.Upload, ex.Request.UploadSize = nil, endless{}, -1
+	}, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(413)
+		_, _ = io.WriteString(w, "sorry")
+	})
+}
+
+// A call that is cancelled over HTTP/2 ends, upstream too, and its connection
+// serves others.
+func TestHTTP2Cancel(t *testing.T) {
+	ended := make(chan struct{}, 1)
+	address, client := serveHTTP2(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "POST" {
+			<-r.Context().Done()
+			ended <- struct{}{}
+		}
+		_, _ = fmt.Fprint(w, "ok")
+	})
+	c := newClient(t, Options{Address: address, TLS: client, HTTP2: true})
+	for range 3 {
+		if body, err := fetch(c, newExchange(t, "GET", "")); body != "ok" || err != nil {
+			t.Errorf("got %q, %v", body, err)
+		}
+		ex := newExchange(t, "POST", "{}")
+		time.AfterFunc(20*time.Millisecond, func() { ex.Scope().Cancel(pipeline.ErrClientGone) })
+		if _, err := fetch(c, ex); !pipeline.Gone(ex.Context(), err) {
+			t.Errorf("got %v", err)
+		}
+		<-ended
+	}
+	if open, _ := c.Counts(); open != 1 {
+		t.Errorf("%d connections", open)
+	}
+}
