@@ -129,6 +129,7 @@ type Exchange struct {
 	Tenant string    // whose key the client showed; empty when none is asked for
 	Policy *Policy   // what that tenant may do; nil for everything
 	Model  *Model    // what the client asked for; nil for operations without a model
+	Models *Models   // every model of the file, for an Endpoint to look up; else nil
 	Began  time.Time // when the request had arrived
 
 	// Targets can answer, the preferred first. A stage that wants another
@@ -233,7 +234,7 @@ func (ex *Exchange) Fork(ctx context.Context) *Exchange {
 		b.Retrieval = &r
 	}
 	b.Op, b.Route, b.Tenant, b.Policy = ex.Op, ex.Route, ex.Tenant, ex.Policy
-	b.Model, b.Targets, b.Target = ex.Model, ex.Targets, ex.Target
+	b.Model, b.Models, b.Targets, b.Target = ex.Model, ex.Models, ex.Targets, ex.Target
 	b.Began, b.skip = ex.Began, ex.skip
 	return b
 }
@@ -306,7 +307,7 @@ func (ex *Exchange) recycle() {
 	clear(ex.Passages)
 	ex.Passages, ex.Retrieval = ex.Passages[:0], nil
 	ex.Op, ex.Route, ex.Tenant, ex.Policy = OpOther, "", "", nil
-	ex.Model, ex.Targets, ex.Target = nil, nil, nil
+	ex.Model, ex.Models, ex.Targets, ex.Target = nil, nil, nil, nil
 	ex.Began = time.Time{}
 	ex.attempts.Store(0)
 	ex.adopted = adopted{}

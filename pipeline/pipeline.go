@@ -39,6 +39,16 @@ type Guard interface {
 	Guards() bool
 }
 
+// An Endpoint is a Handler that serves an API of its own. Standing first in a
+// route's chain it has the edge read the whole body into memory, bounded as for
+// a model, before any stage of the route runs; no model needs to be named in it.
+// It also words the route's errors, those of the stages before it included.
+type Endpoint interface {
+	Handler
+	// Refuse is what the client is told of e: a status, and JSON.
+	Refuse(e *Error) (status int, body []byte)
+}
+
 // A Chain is a compiled list of stages. The empty chain does nothing.
 type Chain []Handler
 

@@ -116,6 +116,8 @@ func (s *site) find(ctx *fasthttp.RequestCtx, t target) (*route, error) {
 	if t.bare {
 		if r := s.bare[string(plainPath(t.uri))]; r != nil && r.takes(method) {
 			return r, nil
+		} else if r != nil && r.refuse != nil {
+			return s.wrong[string(plainPath(t.uri))], nil
 		}
 	}
 	if h, _ := s.static.Lookup(methodName(method), pathName(t), ctx); h != nil {
