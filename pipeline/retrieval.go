@@ -300,7 +300,48 @@ type Retrieval struct {
 	Degraded   []string // stages that failed or were late, as "graph:timeout"
 	Stages     []StageTime
 	ContextID  string // under which the whole context can be fetched for a while
+	// Options are what the client asks for; nil until package rag has read
+	// them. They do not change once read.
+	Options *RetrievalOptions
+	// Off says that nothing is retrieved for this request: the client or the
+	// file said so, or there is nothing to ask for.
+	Off bool
 }
+
+// RetrievalOptions are what one request asks of retrieval. Zero values, and nil
+// where zero means something, leave a choice to the settings of the stages.
+type RetrievalOptions struct {
+	Switch           RetrievalSwitch
+	Collection       string
+	TopK             int // passages in the end
+	Rerank           *bool
+	MaxHops          *int
+	Filter           *Filter
+	MaxContextTokens int
+	Include          RetrievalInclude
+}
+
+// A RetrievalSwitch says whether a request wants retrieval.
+type RetrievalSwitch uint8
+
+// The positions of the switch.
+const (
+	RetrievalAuto     RetrievalSwitch = iota // as the chain is set up
+	RetrievalOff                             // none
+	RetrievalOn                              // if it can be had
+	RetrievalRequired                        // or else an error
+)
+
+// RetrievalInclude are the parts of an answer that a client has to ask for.
+type RetrievalInclude uint8
+
+// The parts; they can be joined by |.
+const (
+	IncludeAnnotations RetrievalInclude = 1 << iota // in streams too
+	IncludeCitations                                // the passages used
+	IncludeContext                                  // with their text, and the subgraph
+	IncludeDebug                                    // with scores and timings
+)
 
 // StageTime is how long one stage of retrieval took.
 type StageTime struct {

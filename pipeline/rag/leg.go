@@ -1,0 +1,90 @@
+package rag
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+const (
+	// grace is how much longer than its deadline a leg is listened to: a store
+	// that ends in time hands over what it has.
+	grace = 10 * time.Millisecond
+	// retryAfter is when a client may try again what needs a store that fails.
+	retryAfter = 2 * time.Second
+)
+
+// Legs keeps account of calls to stores that run beside each other. Its owner
+// closes it, which waits for those that nobody waits for any more.
+type Legs struct{ running sync.WaitGroup }
+
+// Close waits for the calls that are still running. None may be started
+// meanwhile.
+func (l *Legs) Close() error {
+	l.running.Wait()
+	return nil
+}
+
+// A Leg is one call that runs.
+type Leg[T any] struct {
+	done  chan struct{}
+	value T
+	err   error
+	took  time.Duration
+}
+
+// Start runs f in a goroutine of l. A panic of f is its error.
+func Start[T any](l *Legs, f func() (T, error)) *Leg[T] {
+	g := &Leg[T]{done: make(chan struct{})}
+	began := time.Now()
+	l.running.Go(func() {
+		defer close(g.done)
+		defer func() {
+			if v := recover(); v != nil {
+				g.err = fmt.Errorf("panic: %v", v)
+			}
+			g.took = time.Since(began)
+		}()
+		g.value, g.err = f()
+	})
+	return g
+}
+
+// Wait returns what the call returned, and how long it took. It gives up soon
+// after ctx has ended, with the cause.
+func (g *Leg[T]) Wait(ctx context.Context) (value T, took time.Duration, err error) {
+	select {
+	case <-g.done:
+		return g.value, g.took, g.err
+	case <-ctx.Done():
+	}
+	late := time.NewTimer(grace)
+	defer late.Stop()
+	select {
+	case <-g.done:
+		return g.value, g.took, g.err
+	case <-late.C:
+		return value, 0, pipeline.Cause(ctx)
+	}
+}
+
+// Reason says in one word why a stage is left out: timeout or error. ctx is the
+// one that bounds the stage.
+func Reason(ctx context.Context, err error) string {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) ||
+		pipeline.FaultOfError(err) == pipeline.TimeoutFault {
+		return "timeout"
+	}
+	return "error"
+}
+
+// hidden keeps an error for errors.Is without showing its text, which may hold
+// the address of a store.
+type hidden struct{ err error }
+
+func (hidden) Error() string   { return "" }
+func (h hidden) Unwrap() error { return h.err }

@@ -1,0 +1,121 @@
+// Package rag is what the stages and the endpoints of retrieval share: what a
+// request asks for, searches by meaning and by words and their fusion, the way
+// from chunks over the graph to further chunks, and reranking.
+//
+// Nothing here knows a store, an upstream or a route. The stages in front of a
+// chat and the endpoints that only search call the same functions, so that both
+// find the same.
+package rag
+
+import (
+	"bytes"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/chat"
+)
+
+const (
+	// DefaultTenant owns what is stored and asked for without a key.
+	DefaultTenant = "default"
+	// shortTurn is the length, in characters, below which a user's turn is
+	// taken to refer to the one before it.
+	shortTurn = 20
+	// maxQuery bounds the text that is searched for, in characters.
+	maxQuery = 2000
+)
+
+// Tenant is whose passages the exchange may see.
+func Tenant(ex *pipeline.Exchange) string {
+	if ex.Tenant == "" {
+		return DefaultTenant
+	}
+	return ex.Tenant
+}
+
+// Begin returns the exchange's retrieval. The first call makes it: it reads what
+// the request asks for, takes the member "rag" out of the body, and finds the
+// question. Every stage of retrieval calls it first. The error is an *Error with
+// status 400 that names the header or the field.
+func Begin(ex *pipeline.Exchange) (*pipeline.Retrieval, error) {
+	if r := ex.Retrieval; r != nil && r.Options != nil {
+		return r, nil
+	}
+	o, err := options(ex)
+	if err != nil {
+		return nil, err
+	}
+	// What others hold of the old account must not change under them.
+	r := &pipeline.Retrieval{}
+	if ex.Retrieval != nil {
+		*r = *ex.Retrieval
+	}
+	r.Options = o
+	if r.Query == "" {
+		r.Query = Question(ex)
+	}
+	if r.Filter == nil {
+		r.Filter = o.Filter
+	}
+	r.Off = r.Off || o.Switch == pipeline.RetrievalOff || r.Query == ""
+	ex.Retrieval = r
+	return r, nil
+}
+
+// Question is what a chat request is about: the text of the last user's turn,
+// and of the one before it if that is short. It is empty if there is none, or
+// if the conversation goes on with the result of a tool.
+func Question(ex *pipeline.Exchange) string {
+	if ex.Op != pipeline.OpChat {
+		return ""
+	}
+	r, err := ex.Chat()
+	if err != nil {
+		return ""
+	}
+	m, err := r.Messages()
+	if err != nil || m.Len() == 0 {
+		return ""
+	}
+	switch string(m.At(m.Len() - 1).Role) {
+	case "tool", "function":
+		return ""
+	}
+	last := LastUser(m, m.Len())
+	if last < 0 {
+		return ""
+	}
+	text := bytes.TrimSpace(m.At(last).AppendText(nil))
+	if utf8.RuneCount(text) < shortTurn {
+		if before := LastUser(m, last); before >= 0 {
+			text = append(text, '\n')
+			text = m.At(before).AppendText(text)
+		}
+	}
+	return cut(strings.TrimSpace(string(text)), maxQuery)
+}
+
+// LastUser is the index of the last message of a user before the i-th, or -1.
+func LastUser(m *chat.Messages, i int) int {
+	for i--; i >= 0; i-- {
+		if string(m.At(i).Role) == "user" {
+			return i
+		}
+	}
+	return -1
+}
+
+// cut returns the first n characters of s.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for i := range s {
+		if n == 0 {
+			return s[:i]
+		}
+		n--
+	}
+	return s
+}

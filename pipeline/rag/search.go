@@ -1,0 +1,228 @@
+package rag
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+// A Mode says which legs a search has.
+type Mode uint8
+
+// The modes. Hybrid is by meaning and by words.
+const (
+	Hybrid Mode = iota
+	Dense
+	Sparse
+)
+
+// ModeOf reads a mode as it is written: hybrid, dense or sparse.
+func ModeOf(name string) (Mode, bool) {
+	switch name {
+	case "hybrid":
+		return Hybrid, true
+	case "dense":
+		return Dense, true
+	case "sparse":
+		return Sparse, true
+	}
+	return 0, false
+}
+
+// A Searcher finds passages by meaning and by words, both at once, and fuses
+// what they find. Close it after the last search.
+type Searcher struct {
+	Store    pipeline.VectorStore
+	Embedder pipeline.Embedder // nil: there is no search by meaning
+	Fusion   Fusion
+	Legs
+}
+
+// A SearchQuery is one search. The deadline is that of the context.
+type SearchQuery struct {
+	Tenant, Collection string
+	Text               string
+	Filter             *pipeline.Filter
+	Mode               Mode
+	Prefetch           int     // passages of each leg
+	Keep               int     // passages in the end
+	Threshold          float32 // least likeness of what is found by meaning alone; 0 for none
+}
+
+// Found is what a search has found.
+type Found struct {
+	Passages []pipeline.Passage
+	Degraded []string             // legs that are missing, as "dense:timeout"
+	Stages   []pipeline.StageTime // embed, vector and sparse
+}
+
+// Search runs the legs beside each other. One that fails is left out and told of
+// in Degraded; the error is that all have failed. A collection that nobody has
+// written to holds nothing, which is no error.
+func (s *Searcher) Search(ctx context.Context, q SearchQuery) (Found, error) {
+	var found Found
+	if s.Embedder == nil && q.Mode == Dense {
+		return found, errors.New("search by meaning: there is no embedder")
+	}
+	var words *Leg[[]pipeline.Passage]
+	if q.Mode != Dense {
+		words = Start(&s.Legs, func() ([]pipeline.Passage, error) { return s.byWords(ctx, q) })
+	}
+	var meaning *Leg[dense]
+	if q.Mode != Sparse && s.Embedder != nil {
+		meaning = Start(&s.Legs, func() (dense, error) { return s.byMeaning(ctx, q) })
+	}
+	var near dense
+	var literal []pipeline.Passage
+	var failed []error
+	if meaning != nil {
+		var took time.Duration
+		var err error
+		if near, took, err = meaning.Wait(ctx); err != nil {
+			failed = append(failed, err)
+			found.Degraded = append(found.Degraded, "dense:"+Reason(ctx, err))
+		}
+		if near.embedding > 0 {
+			found.Stages = append(found.Stages, pipeline.StageTime{Stage: "embed", Took: near.embedding})
+		}
+		found.Stages = append(found.Stages, pipeline.StageTime{Stage: "vector", Took: max(0, took-near.embedding)})
+	}
+	if words != nil {
+		var took time.Duration
+		var err error
+		if literal, took, err = words.Wait(ctx); err != nil {
+			failed = append(failed, err)
+			found.Degraded = append(found.Degraded, "sparse:"+Reason(ctx, err))
+		}
+		found.Stages = append(found.Stages, pipeline.StageTime{Stage: "sparse", Took: took})
+	}
+	if len(failed) == legs(meaning != nil, words != nil) {
+		return Found{Stages: found.Stages}, errors.Join(failed...)
+	}
+	near.passages = similar(near.passages, q.Threshold)
+	found.Passages = s.Fusion.Fuse(near.passages, literal)
+	if q.Keep > 0 && len(found.Passages) > q.Keep {
+		found.Passages = found.Passages[:q.Keep]
+	}
+	return found, nil
+}
+
+func legs(have ...bool) int {
+	n := 0
+	for _, h := range have {
+		if h {
+			n++
+		}
+	}
+	return n
+}
+
+// dense is what the search by meaning returns.
+type dense struct {
+	passages  []pipeline.Passage
+	embedding time.Duration
+}
+
+func (s *Searcher) byMeaning(ctx context.Context, q SearchQuery) (dense, error) {
+	began := time.Now()
+	vectors, err := s.Embedder.Embed(ctx, []string{q.Text}, pipeline.ForAsking)
+	d := dense{embedding: time.Since(began)}
+	if err != nil {
+		return d, err
+	}
+	found, err := s.Store.Search(ctx, pipeline.SearchQuery{
+		Tenant: q.Tenant, Collection: q.Collection, Vector: vectors[0], Limit: q.Prefetch, Filter: q.Filter,
+	})
+	d.passages = found.Dense
+	return d, useful(err, len(d.passages))
+}
+
+func (s *Searcher) byWords(ctx context.Context, q SearchQuery) ([]pipeline.Passage, error) {
+	found, err := s.Store.Search(ctx, pipeline.SearchQuery{
+		Tenant: q.Tenant, Collection: q.Collection, Text: q.Text, Limit: q.Prefetch, Filter: q.Filter,
+	})
+	return found.Sparse, useful(err, len(found.Sparse))
+}
+
+// useful forgives an error that came with something found, and a collection
+// that is not there yet.
+func useful(err error, found int) error {
+	if e, ok := errors.AsType[*pipeline.Error](err); found > 0 || ok && e.Code == "collection_not_found" {
+		return nil
+	}
+	return err
+}
+
+// similar drops what is less alike than threshold.
+func similar(list []pipeline.Passage, threshold float32) []pipeline.Passage {
+	if threshold <= 0 {
+		return list
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(p pipeline.Passage) bool {
+		return p.Scores.Dense.Set && p.Scores.Dense.Value < threshold
+	})
+}
+
+// Fusion joins two rankings by rank: a passage scores weight / (K + rank) in
+// each that has it.
+type Fusion struct {
+	K             float64
+	Dense, Sparse float64 // weights
+}
+
+// Fuse returns the passages of both legs, the best first, ties in the order of
+// ids. Each keeps its scores of both. A leg without the other keeps its order.
+func (f Fusion) Fuse(dense, sparse []pipeline.Passage) []pipeline.Passage {
+	type scored struct {
+		pipeline.Passage
+		score float64
+	}
+	all := make([]scored, 0, len(dense)+len(sparse))
+	at := make(map[string]int, len(dense)+len(sparse))
+	for i := range dense {
+		if _, ok := at[dense[i].ID]; !ok {
+			at[dense[i].ID] = len(all)
+			all = append(all, scored{dense[i], f.Dense / (f.K + float64(i+1))})
+		}
+	}
+	seen := make(map[string]bool, len(sparse))
+	for i := range sparse {
+		p := &sparse[i]
+		if seen[p.ID] {
+			continue
+		}
+		seen[p.ID] = true
+		score := f.Sparse / (f.K + float64(i+1))
+		if k, ok := at[p.ID]; ok {
+			all[k].score += score
+			all[k].Scores.Sparse = p.Scores.Sparse
+			continue
+		}
+		all = append(all, scored{*p, score})
+	}
+	slices.SortFunc(all, func(a, b scored) int {
+		return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(a.ID, b.ID))
+	})
+	out := make([]pipeline.Passage, len(all))
+	for i := range all {
+		out[i] = all[i].Passage
+		out[i].Scores.Fused = pipeline.Score{Value: float32(all[i].score), Set: true}
+	}
+	return out
+}
+
+// Finite reports whether every number of v is finite and one is not zero, as a
+// vector must be that a store is to take.
+func Finite(v []float32) bool {
+	sum := 0.0
+	for _, x := range v {
+		sum += float64(x) * float64(x)
+	}
+	return sum > 0 && !math.IsInf(sum, 0) && !math.IsNaN(sum)
+}
