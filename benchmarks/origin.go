@@ -37,14 +37,17 @@ type record struct {
 	Foreign float64 `json:"foreign_cores"`
 }
 
-// endpoints are what the service offered and Headrace does too, with the
-// latencies that its upstreams were given.
-var endpoints = []struct {
+// An endpoint is one that the replaced service had.
+type endpoint struct {
 	path     string
-	replaces []string
+	replaces []string // its paths there
 	latency  time.Duration
 	body     []byte
-}{
+}
+
+// endpoints are what the service offered and Headrace does too, with the
+// latencies that its upstreams were given.
+var endpoints = []endpoint{
 	{"/chat/completions", []string{"/v1/chat/completions", "/chat"}, 50 * time.Millisecond, payload.Chat(sizeSmall, false)},
 	{"/embeddings", []string{"/v1/embeddings", "/embed"}, 30 * time.Millisecond, payload.Embeddings()},
 }
@@ -84,13 +87,8 @@ func origin(ctx context.Context, args []string) error {
 			if err != nil {
 				return fmt.Errorf("callers %q: %w", n, err)
 			}
-			s := scenario{
-				name: fmt.Sprintf("origin-%s-%d", e.path[1:], count), targets: []string{o.only}, upstream: with(func(s *mock.Settings) { s.Latency, s.Numbers = e.latency, 1024 }),
-				path: e.path, body: e.body, clients: count, passes: 1, rounds: 1,
-				load:    func(p *load.Pool) load.Result { return p.Closed(*length) },
-				warm:    func(p *load.Pool) load.Result { return p.Closed(500 * time.Millisecond) },
-				metrics: []metric{rps, p50, p95, p99, millis(cpu), resident, failures, foreign},
-			}
+			s := e.scenario(count, *length)
+			s.targets = []string{o.only}
 			found, err := r.run(ctx, s)
 			if err != nil {
 				return err
@@ -107,6 +105,17 @@ func origin(ctx context.Context, args []string) error {
 	}
 	result.Notes = r.notes
 	return write(result, o.out)
+}
+
+// scenario is the load of so many callers.
+func (e endpoint) scenario(callers int, length time.Duration) scenario {
+	return scenario{
+		name: fmt.Sprintf("%s, %d callers", e.path, callers), path: e.path, body: e.body, clients: callers, passes: 1, rounds: 1,
+		upstream: with(func(s *mock.Settings) { s.Latency, s.Numbers = e.latency, 1024 }),
+		load:     func(p *load.Pool) load.Result { return p.Closed(length) },
+		warm:     func(p *load.Pool) load.Result { return p.Closed(500 * time.Millisecond) },
+		metrics:  []metric{rps, p50, p95, p99, millis(cpu), resident, failures, foreign},
+	}
 }
 
 // millis is a metric of processor time in milliseconds.
