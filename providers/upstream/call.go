@@ -43,6 +43,7 @@ type call struct {
 	total         time.Time // when the call is to be over; zero for never
 	close         bool      // the connection cannot be used again
 	safe          bool      // the request may be sent twice
+	end           error     // what Next returns from now on
 
 	out    []byte // the request header, and a small body
 	large  []byte // a body that is not in out
@@ -72,7 +73,7 @@ func (k *call) release() {
 	}
 	k.large, k.vector, k.bufs = nil, [2][]byte{}, nil
 	k.sender = sender{}
-	k.cause, k.raw, k.stopDial = nil, nil, nil
+	k.cause, k.raw, k.stopDial, k.end = nil, nil, nil, nil
 	k.client.calls.Put(k)
 }
 
@@ -255,8 +256,8 @@ func (k *call) freeReader() {
 
 // Next implements pipeline.Stream.
 func (k *call) Next() ([]byte, error) {
-	if k.conn == nil {
-		return nil, io.EOF
+	if k.end != nil {
+		return nil, k.end
 	}
 	piece, err := k.body.next(k.arm)
 	switch {
@@ -264,9 +265,11 @@ func (k *call) Next() ([]byte, error) {
 		return piece, nil
 	case err == io.EOF && k.conn.ended():
 		k.finish()
-		return nil, io.EOF
+		k.end = io.EOF
+	default:
+		k.end = k.broken(err)
 	}
-	return nil, k.broken(err)
+	return nil, k.end
 }
 
 // arm readies the connection for a read of the body. The deadline moves on

@@ -139,6 +139,30 @@ func TestRefused(t *testing.T) {
 	})
 }
 
+// Once broken, a body is never whole.
+func TestBrokenStaysBroken(t *testing.T) {
+	both(t, func(t *testing.T, http2 bool) {
+		address := serve(t, func(c net.Conn) {
+			_ = readRequest(bufio.NewReader(c))
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\na")
+		})
+		c := newClient(t, Options{Address: address, HTTP2: http2})
+		ex := newExchange(t, "POST", "{}")
+		if err := c.RoundTrip(ex.Context(), &ex.Request, &ex.Response); err != nil {
+			t.Fatal(err)
+		}
+		defer ex.Response.CloseBody()
+		if _, err := ex.Response.Body.Next(); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if piece, err := ex.Response.Body.Next(); code(err) != "upstream_cut" {
+				t.Errorf("got %q, %v", piece, err)
+			}
+		}
+	})
+}
+
 // A stream that is slow and alive is not cut, and only the total limit ends it.
 func TestSlowStream(t *testing.T) {
 	t.Parallel()

@@ -45,10 +45,11 @@ type Options struct {
 	// response header; 60 seconds. While a large body is being sent it does
 	// not run: it starts anew once all is sent.
 	FirstByte time.Duration
-	// Idle bounds the wait for each next piece of a body; 60 seconds.
+	// Idle bounds the wait for each next piece of a body; 60 seconds. It ends
+	// up to a quarter of it late.
 	Idle time.Duration
 	// Write bounds how long the upstream may take no more of the request;
-	// 30 seconds.
+	// 30 seconds, and up to a quarter late too.
 	Write time.Duration
 	// Total bounds a call, its body included; none. Request.Wait.Total can
 	// shorten it and not extend it.
@@ -178,12 +179,14 @@ func (c *Client) RoundTrip(ctx context.Context, req *pipeline.Request, resp *pip
 	resp.CloseBody()
 	if c.wide != nil {
 		if err := c.wide.roundTrip(ctx, req, resp); err != nil {
+			resp.Header.Reset()
 			return err
 		}
 	} else {
 		k := c.acquire()
 		if err := k.do(ctx, req, resp); err != nil {
 			k.release()
+			resp.Header.Reset() // it may hold half an answer
 			return err
 		}
 		resp.Body = k
