@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -50,6 +51,36 @@ func TestStop(t *testing.T) {
 	}
 	if err := g.Wait(t); err != nil {
 		t.Errorf("the gateway ended with %v\n%s", err, g.Log())
+	}
+}
+
+// TestStopAtOnce: a gateway that is told to stop while it is still starting stops.
+func TestStopAtOnce(t *testing.T) {
+	t.Parallel()
+	for range 10 {
+		log := &harness.Log{}
+		cmd := exec.Command(harness.Binary(t), "run")
+		cmd.Dir = t.TempDir()
+		cmd.Env = append(harness.CleanEnv(), "HEADRACE_LISTEN="+harness.FreeAddress(t), "HEADRACE_ADMIN="+harness.FreeAddress(t))
+		cmd.Stdout, cmd.Stderr = log, log
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		for end := time.Now().Add(20 * time.Second); !strings.Contains(log.String(), "listening") && time.Now().Before(end); {
+			time.Sleep(100 * time.Microsecond)
+		}
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("ended with %v\n%s", err, log)
+			}
+		case <-time.After(20 * time.Second):
+			_ = cmd.Process.Kill()
+			t.Fatalf("does not stop\n%s", log)
+		}
 	}
 }
 
