@@ -12,7 +12,9 @@ import (
 
 type ownConfig struct{}
 
-func (ownConfig) Build(context.Context, config.Env) (pipeline.Handler, error) { return ownConfig{}, nil }
+func (ownConfig) Build(context.Context, config.Env) (pipeline.Handler, error) {
+	return ownConfig{}, nil
+}
 
 // Handle says what the edge made of the request.
 func (ownConfig) Handle(_ context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {

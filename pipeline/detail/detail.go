@@ -1,0 +1,198 @@
+// Package detail speaks the dialect of the replaced service: JSON bodies whose
+// types are taken laxly ("0.5" is a number, "yes" is true), and errors of the
+// form {"detail": …}.
+//
+// A Reader takes one field after the other out of a request and gathers
+// everything that is wrong with them; Err reports it all at once, as a list of
+// what, where and why.
+package detail
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"unicode/utf8"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/chat"
+)
+
+// A Problem is one thing wrong with a request.
+type Problem struct {
+	Type  string          `json:"type"` // what kind of mistake, in snake_case
+	Loc   []any           `json:"loc"`  // where: names of fields and places in lists
+	Msg   string          `json:"msg"`
+	Input json.RawMessage `json:"input"` // what was sent there
+	Ctx   any             `json:"ctx,omitempty"`
+}
+
+// Invalid is the refusal of a request for these problems: status 422.
+func Invalid(problems ...Problem) error {
+	for i := range problems {
+		if problems[i].Input == nil {
+			problems[i].Input = json.RawMessage("null")
+		}
+	}
+	body, err := json.Marshal(struct {
+		Detail []Problem `json:"detail"`
+	}{problems})
+	if err != nil {
+		panic("BUG: a problem that is no JSON: " + err.Error())
+	}
+	return &pipeline.Error{
+		Status: 422, Code: "invalid_request", Fault: pipeline.CallerFault, Body: body,
+		Err: errors.New(problems[0].Msg),
+	}
+}
+
+// Fail is the refusal of a request in one sentence.
+func Fail(status int, code, sentence string) error {
+	return &pipeline.Error{Status: status, Code: code, Err: errors.New(sentence)}
+}
+
+// Refuse words e for clients of the replaced service. Every Endpoint of that
+// dialect answers with it.
+func Refuse(e *pipeline.Error) (status int, body []byte) {
+	status = e.Status
+	if status < 400 || status > 599 {
+		status = 502
+	}
+	if bytes.HasPrefix(e.Body, []byte(`{"detail":`)) {
+		return status, e.Body
+	}
+	sentence, ok := sentences[e.Code]
+	if !ok {
+		sentence = Sentence(e)
+	}
+	body = append(body, `{"detail":`...)
+	body = chat.AppendString(body, sentence)
+	return status, append(body, '}')
+}
+
+// sentences are those that clients may have come to look for.
+var sentences = map[string]string{
+	"missing_api_key": "Missing API key",
+	"invalid_api_key": "Invalid API key",
+	"expired_api_key": "Invalid or expired API key",
+	"unknown_path":    "Not Found",
+}
+
+// Sentence is what e says: its own words, or those of the upstream that it
+// passes on.
+func Sentence(e *pipeline.Error) string {
+	if msg := Message(e.Body); msg != "" {
+		return msg
+	}
+	if e.Err == nil {
+		return e.Code
+	}
+	return e.Err.Error()
+}
+
+// Message is the message of an OpenAI error object, or "".
+func Message(body []byte) string {
+	if len(body) == 0 || chat.Valid(body) != nil {
+		return ""
+	}
+	msg, _ := chat.Text(chat.Get(body, "error", "message"))
+	return msg
+}
+
+// A Reader reads the fields of one JSON object.
+type Reader struct {
+	fields map[string]json.RawMessage
+	raw    json.RawMessage
+	loc    []any
+	found  *[]Problem
+}
+
+// Read begins with the body of ex's request. The error is that of Invalid, or
+// has status 400 where the body is not even text.
+func Read(ex *pipeline.Exchange) (*Reader, error) {
+	b := bytes.TrimSpace(ex.Request.Body)
+	missing := Problem{Type: "missing", Loc: []any{"body"}, Msg: "Field required"}
+	switch {
+	case len(b) == 0:
+		return nil, Invalid(missing)
+	case !utf8.Valid(b):
+		return nil, Fail(400, "invalid_json", "There was an error parsing the body")
+	}
+	object := Problem{Type: "model_attributes_type", Loc: missing.Loc, Msg: "Input should be a valid dictionary or object to extract fields from"}
+	if !isJSON(ex.Request.Header.ContentType()) {
+		object.Input = text(b[:min(len(b), maxInput)])
+		return nil, Invalid(object)
+	}
+	if err := chat.Valid(b); err != nil {
+		at := 0
+		if e, ok := errors.AsType[*chat.Error](err); ok {
+			at = e.Offset
+		}
+		return nil, Invalid(Problem{
+			Type: "json_invalid", Loc: []any{"body", at}, Msg: "JSON decode error",
+			Input: json.RawMessage("{}"), Ctx: map[string]string{"error": err.Error()},
+		})
+	}
+	switch {
+	case string(b) == "null":
+		return nil, Invalid(missing)
+	case b[0] != '{':
+		object.Input = shown(b)
+		return nil, Invalid(object)
+	}
+	return newReader(b, []any{"body"}, new([]Problem)), nil
+}
+
+func newReader(b []byte, loc []any, found *[]Problem) *Reader {
+	r := &Reader{raw: b, loc: loc, found: found}
+	_ = json.Unmarshal(b, &r.fields) // valid already; of a field sent twice the last counts
+	return r
+}
+
+// isJSON reports whether the media type is JSON or not told.
+func isJSON(t []byte) bool {
+	t, _, _ = bytes.Cut(bytes.ToLower(t), []byte{';'})
+	t = bytes.TrimSpace(t)
+	return len(t) == 0 || string(t) == "application/json" ||
+		bytes.HasPrefix(t, []byte("application/")) && bytes.HasSuffix(t, []byte("+json"))
+}
+
+// Err reports what has been wrong so far, nil if nothing was.
+func (r *Reader) Err() error {
+	if len(*r.found) == 0 {
+		return nil
+	}
+	return Invalid(*r.found...)
+}
+
+// at is the place of a field.
+func (r *Reader) at(key any) []any {
+	return append(r.loc[:len(r.loc):len(r.loc)], key)
+}
+
+// maxInput bounds how much of a wrong value is sent back, in bytes, and
+// maxProblems how many are reported.
+const (
+	maxInput    = 4 << 10
+	maxProblems = 100
+)
+
+func (r *Reader) wrong(loc []any, raw json.RawMessage, kind, msg string, ctx any) {
+	if len(*r.found) < maxProblems {
+		*r.found = append(*r.found, Problem{Type: kind, Loc: loc, Msg: msg, Input: shown(raw), Ctx: ctx})
+	}
+}
+
+// Refuse notes that the value of a field will not do.
+func (r *Reader) Refuse(key, kind, msg string, ctx any) {
+	r.wrong(r.at(key), r.fields[key], kind, msg, ctx)
+}
+
+// shown is raw as it is sent back.
+func shown(raw json.RawMessage) json.RawMessage {
+	if len(raw) <= maxInput {
+		return raw
+	}
+	return text(bytes.ToValidUTF8(raw[:maxInput], nil))
+}
+
+func text(b []byte) json.RawMessage { return chat.AppendString(nil, string(b)) }

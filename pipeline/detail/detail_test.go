@@ -1,0 +1,165 @@
+package detail
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+func reader(t *testing.T, body, contentType string) (*Reader, error) {
+	t.Helper()
+	ex := pipeline.Acquire(t.Context())
+	t.Cleanup(ex.Release)
+	ex.Request.Body = []byte(body)
+	ex.Request.Header.SetContentType(contentType)
+	return Read(ex)
+}
+
+// told is what the client is told of err.
+func told(err error) (int, string) {
+	e, ok := errors.AsType[*pipeline.Error](err)
+	if !ok {
+		return 0, ""
+	}
+	status, body := Refuse(e)
+	return status, string(body)
+}
+
+func TestBodies(t *testing.T) {
+	f := func(contentType, body string, status int, holds string) {
+		t.Helper()
+		r, err := reader(t, body, contentType)
+		got, said := told(err)
+		if got != status || !strings.Contains(said, holds) || (r != nil) != (status == 0) {
+			t.Errorf("%q: %d %s, want %d with %s", body, got, said, status, holds)
+		}
+	}
+	const json = "application/json"
+	f(json, `{}`, 0, "")
+	f("", `{}`, 0, "")
+	f("application/vnd.x+json; charset=utf-8", ` {} `, 0, "")
+	f(json, `{"a":1,"a":2}`, 0, "")
+	f("text/plain", `{}`, 422, `"type":"model_attributes_type","loc":["body"]`)
+	f(json, ``, 422, `{"detail":[{"type":"missing","loc":["body"],"msg":"Field required","input":null}]}`)
+	f(json, `null`, 422, `"missing"`)
+	f(json, `[1]`, 422, `"model_attributes_type"`)
+	f(json, `{"messages":[`, 422, `"type":"json_invalid","loc":["body",13],"msg":"JSON decode error","input":{},"ctx":{"error":`)
+	f(json, `{"a":NaN}`, 422, "json_invalid")
+	f(json, "{\"a\":\"\xff\"}", 400, `{"detail":"There was an error parsing the body"}`)
+	f(json, strings.Repeat(`{"a":`, 100)+"1"+strings.Repeat("}", 100), 422, "json_invalid")
+}
+
+func TestLaxTypes(t *testing.T) {
+	r, err := reader(t, `{"s":"x","i":"2","f":"0.5","b":"yes","b2":0,"i2":3.0,"n":null,"l":["a","b"],"d":{"k":1},"o":[{"x":"y"}]}`, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := r.NeedObjects("o")
+	if r.NeedString("s") != "x" || r.Int("i", 0) != 2 || r.Int("i2", 0) != 3 || r.Float("f", 0) != 0.5 || !r.Bool("b", false) || r.Bool("b2", true) ||
+		r.OptString("n") != nil || r.OptInt("n", 7) != 7 || !r.OptBool("n", true) || len(r.NeedStrings("l")) != 2 || string(r.Dict("d")) != `{"k":1}` ||
+		r.OptStrings("none") != nil || r.String("none", "d") != "d" || len(o) != 1 || o[0].NeedString("x") != "y" {
+		t.Error("read wrongly")
+	}
+	if err := r.Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestProblems(t *testing.T) {
+	r, err := reader(t, `{"s":5,"i":"two","i2":2.5,"f":"hot","n":null,"b":2,"b2":{},"l":"a","l2":["a",1],"d":[1],"o":["x"],"q":[{}]}`, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.NeedString("s")
+	r.NeedString("gone")
+	r.Int("i", 0)
+	r.Int("i2", 0)
+	r.Float("f", 0)
+	r.Float("n", 0)
+	r.Bool("b", false)
+	r.Bool("b2", false)
+	r.NeedStrings("l")
+	r.NeedStrings("l2")
+	r.Dict("d")
+	r.NeedObjects("o")
+	r.NeedObjects("q")[0].NeedString("x")
+	r.Refuse("s", "too_low", "too low", map[string]int{"ge": 1})
+	_, body := told(r.Err())
+	at := 0
+	for _, want := range []string{
+		`{"type":"string_type","loc":["body","s"],"msg":"Input should be a valid string","input":5}`,
+		`{"type":"missing","loc":["body","gone"],"msg":"Field required","input":{"s":5`,
+		`{"type":"int_parsing","loc":["body","i"],"msg":"Input should be a valid integer, unable to parse string as an integer","input":"two"}`,
+		`{"type":"int_from_float","loc":["body","i2"]`,
+		`{"type":"float_parsing","loc":["body","f"]`, `{"type":"float_type","loc":["body","n"]`,
+		`{"type":"bool_parsing","loc":["body","b"]`, `{"type":"bool_type","loc":["body","b2"]`,
+		`{"type":"list_type","loc":["body","l"]`, `{"type":"string_type","loc":["body","l2",1]`,
+		`{"type":"dict_type","loc":["body","d"]`, `{"type":"dict_type","loc":["body","o",0]`,
+		`{"type":"missing","loc":["body","q",0,"x"],"msg":"Field required","input":{}}`,
+		`"input":5,"ctx":{"ge":1}}]}`,
+	} {
+		i := strings.Index(body[at:], want)
+		if i < 0 {
+			t.Fatalf("no %s behind byte %d of %s", want, at, body)
+		}
+		at += i
+	}
+}
+
+// However much is wrong, the answer stays small.
+func TestAnswersAreBounded(t *testing.T) {
+	r, err := reader(t, `{"l":[`+strings.Repeat(`1,`, 5000)+`1],"s":[`+strings.Repeat("1,", 50000)+`1]}`, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.NeedString("s")
+	r.NeedStrings("l")
+	if _, body := told(r.Err()); len(body) > 50<<10 {
+		t.Errorf("%d bytes", len(body))
+	}
+}
+
+func TestRefuse(t *testing.T) {
+	f := func(e *pipeline.Error, status int, want string) {
+		t.Helper()
+		if got, body := Refuse(e); got != status || string(body) != want {
+			t.Errorf("%d %s", got, body)
+		}
+	}
+	f(&pipeline.Error{Status: 401, Code: "missing_api_key", Err: errors.New("x")}, 401, `{"detail":"Missing API key"}`)
+	f(&pipeline.Error{Status: 429, Body: []byte(`{"error":{"message":"slow \"down\""}}`)}, 429, `{"detail":"slow \"down\""}`)
+	f(&pipeline.Error{Status: 503, Code: "store_unavailable", Err: errors.New("no store")}, 503, `{"detail":"no store"}`)
+	f(&pipeline.Error{Status: 7, Code: "odd"}, 502, `{"detail":"odd"}`)
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add([]byte(`{"s":5,"i":"two","l":[1],"o":[{}],"d":{}}`))
+	f.Add([]byte(`{"i":1e999,"f":"inf","b":-0.0}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		ex := pipeline.Acquire(t.Context())
+		defer ex.Release()
+		ex.Request.Body = b
+		r, err := Read(ex)
+		if err == nil {
+			r.NeedString("s")
+			r.Int("i", 1)
+			r.Float("f", 1)
+			r.Bool("b", true)
+			r.NeedStrings("l")
+			r.Dict("d")
+			for _, o := range r.NeedObjects("o") {
+				if o != nil {
+					o.NeedString("x")
+				}
+			}
+			err = r.Err()
+		}
+		if err != nil {
+			if status, body := told(err); status != 422 && status != 400 || len(body) == 0 {
+				t.Fatalf("%d %s", status, body)
+			}
+		}
+	})
+}

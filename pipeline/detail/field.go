@@ -1,0 +1,282 @@
+package detail
+
+import (
+	"encoding/json"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/headrace/headrace/pipeline/chat"
+)
+
+// Has reports whether the field was sent, be it as null.
+func (r *Reader) Has(key string) bool {
+	_, ok := r.fields[key]
+	return ok
+}
+
+// Raw is the field as it was sent, nil if it was not, or was null.
+func (r *Reader) Raw(key string) json.RawMessage {
+	if v := r.fields[key]; string(v) != "null" {
+		return v
+	}
+	return nil
+}
+
+// need returns the field, and reports where it is missing.
+func (r *Reader) need(key string) (json.RawMessage, bool) {
+	v, ok := r.fields[key]
+	if !ok {
+		r.wrong(r.at(key), r.raw, "missing", "Field required", nil)
+	}
+	return v, ok
+}
+
+// NeedString is a string that must be there.
+func (r *Reader) NeedString(key string) string {
+	v, ok := r.need(key)
+	if !ok {
+		return ""
+	}
+	return r.str(r.at(key), v)
+}
+
+// String is a string with a default for where it is left out.
+func (r *Reader) String(key, otherwise string) string {
+	if v, ok := r.fields[key]; ok {
+		return r.str(r.at(key), v)
+	}
+	return otherwise
+}
+
+// OptString is a string, or nil for null or nothing.
+func (r *Reader) OptString(key string) *string {
+	v := r.Raw(key)
+	if v == nil {
+		return nil
+	}
+	s := r.str(r.at(key), v)
+	return &s
+}
+
+func (r *Reader) str(loc []any, raw json.RawMessage) string {
+	s, ok := chat.Text(raw)
+	if !ok {
+		r.wrong(loc, raw, "string_type", "Input should be a valid string", nil)
+	}
+	return s
+}
+
+// Int is an integer with a default.
+func (r *Reader) Int(key string, otherwise int) int {
+	if v, ok := r.fields[key]; ok {
+		return r.int(r.at(key), v)
+	}
+	return otherwise
+}
+
+// OptInt is an integer, or otherwise for null or nothing.
+func (r *Reader) OptInt(key string, otherwise int) int {
+	if v := r.Raw(key); v != nil {
+		return r.int(r.at(key), v)
+	}
+	return otherwise
+}
+
+func (r *Reader) int(loc []any, raw json.RawMessage) int {
+	kind, msg := "int_type", "Input should be a valid integer"
+	switch s, isText := chat.Text(raw); {
+	case string(raw) == "true":
+		return 1
+	case string(raw) == "false":
+		return 0
+	case isText:
+		if n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64); err == nil {
+			return clamp(float64(n))
+		}
+		kind, msg = "int_parsing", "Input should be a valid integer, unable to parse string as an integer"
+	case isNumber(raw):
+		f, err := strconv.ParseFloat(string(raw), 64)
+		if err == nil && f == math.Trunc(f) {
+			return clamp(f)
+		}
+		kind, msg = "int_from_float", "Input should be a valid integer, got a number with a fractional part"
+	}
+	r.wrong(loc, raw, kind, msg, nil)
+	return 0
+}
+
+// clamp keeps f within what any setting here can mean.
+func clamp(f float64) int { return int(max(-1e9, min(f, 1e9))) }
+
+// Float is a number with a default.
+func (r *Reader) Float(key string, otherwise float64) float64 {
+	raw, ok := r.fields[key]
+	if !ok {
+		return otherwise
+	}
+	kind, msg := "float_type", "Input should be a valid number"
+	switch s, isText := chat.Text(raw); {
+	case string(raw) == "true":
+		return 1
+	case string(raw) == "false":
+		return 0
+	case isText:
+		if f, err := strconv.ParseFloat(strings.TrimSpace(s), 64); err == nil && !math.IsNaN(f) && !math.IsInf(f, 0) {
+			return f
+		}
+		kind, msg = "float_parsing", "Input should be a valid number, unable to parse string as a number"
+	case isNumber(raw):
+		if f, err := strconv.ParseFloat(string(raw), 64); err == nil {
+			return f
+		}
+	}
+	r.wrong(r.at(key), raw, kind, msg, nil)
+	return 0
+}
+
+// OptFloat is a number, or nil for null or nothing.
+func (r *Reader) OptFloat(key string) *float64 {
+	if r.Raw(key) == nil {
+		return nil
+	}
+	f := r.Float(key, 0)
+	return &f
+}
+
+func isNumber(raw json.RawMessage) bool {
+	return len(raw) > 0 && (raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9')
+}
+
+// Bool is true or false, with a default.
+func (r *Reader) Bool(key string, otherwise bool) bool {
+	raw, ok := r.fields[key]
+	if !ok {
+		return otherwise
+	}
+	word := string(raw)
+	s, isText := chat.Text(raw)
+	if isText {
+		word = s
+	}
+	switch strings.ToLower(word) {
+	case "true", "1", "1.0", "on", "t", "y", "yes":
+		return true
+	case "false", "0", "0.0", "off", "f", "n", "no":
+		return false
+	}
+	if isText || isNumber(raw) {
+		r.wrong(r.at(key), raw, "bool_parsing", "Input should be a valid boolean, unable to interpret input", nil)
+	} else {
+		r.wrong(r.at(key), raw, "bool_type", "Input should be a valid boolean", nil)
+	}
+	return false
+}
+
+// OptBool is true or false, or otherwise for null or nothing.
+func (r *Reader) OptBool(key string, otherwise bool) bool {
+	if r.Raw(key) == nil {
+		return otherwise
+	}
+	return r.Bool(key, otherwise)
+}
+
+// elements are those of a list, which must be there if needed. ok tells
+// whether there is a list.
+func (r *Reader) elements(key string, needed bool) (all []json.RawMessage, ok bool) {
+	var raw json.RawMessage
+	if needed {
+		if raw, ok = r.need(key); !ok {
+			return nil, false
+		}
+	} else if raw = r.Raw(key); raw == nil {
+		return nil, false
+	}
+	if len(raw) == 0 || raw[0] != '[' {
+		r.wrong(r.at(key), raw, "list_type", "Input should be a valid list", nil)
+		return nil, false
+	}
+	for e := range chat.Array(raw) {
+		all = append(all, e)
+	}
+	return all, true
+}
+
+// NeedStrings is a list of strings that must be there.
+func (r *Reader) NeedStrings(key string) []string { return r.strings(key, true) }
+
+// OptStrings is a list of strings, nil for null or nothing.
+func (r *Reader) OptStrings(key string) []string { return r.strings(key, false) }
+
+func (r *Reader) strings(key string, needed bool) []string {
+	all, ok := r.elements(key, needed)
+	if !ok {
+		return nil
+	}
+	out := make([]string, len(all))
+	for i, e := range all {
+		out[i] = r.str(append(r.at(key), i), e)
+	}
+	return out
+}
+
+// NeedObjects is a list of objects that must be there. Where an element is no
+// object, its Reader is nil.
+func (r *Reader) NeedObjects(key string) []*Reader { return r.objects(key, true) }
+
+// OptObjects is a list of objects, nil for null or nothing.
+func (r *Reader) OptObjects(key string) []*Reader { return r.objects(key, false) }
+
+func (r *Reader) objects(key string, needed bool) []*Reader {
+	all, ok := r.elements(key, needed)
+	if !ok {
+		return nil
+	}
+	out := make([]*Reader, len(all))
+	for i, e := range all {
+		out[i] = r.object(append(r.at(key), i), e)
+	}
+	return out
+}
+
+// NeedObject is an object that must be there; nil where it is not.
+func (r *Reader) NeedObject(key string) *Reader {
+	v, ok := r.need(key)
+	if !ok {
+		return nil
+	}
+	return r.object(r.at(key), v)
+}
+
+func (r *Reader) object(loc []any, raw json.RawMessage) *Reader {
+	if len(raw) == 0 || raw[0] != '{' {
+		r.wrong(loc, raw, "dict_type", "Input should be a valid dictionary", nil)
+		return nil
+	}
+	return newReader(raw, loc, r.found)
+}
+
+// Dict is an object as it was sent, nil for null or nothing.
+func (r *Reader) Dict(key string) json.RawMessage {
+	v := r.Raw(key)
+	if v == nil {
+		return nil
+	}
+	if v[0] != '{' {
+		r.wrong(r.at(key), v, "dict_type", "Input should be a valid dictionary", nil)
+		return nil
+	}
+	return v
+}
+
+// Fields are the names of the fields that were sent.
+func (r *Reader) Fields() []string {
+	out := make([]string, 0, len(r.fields))
+	for k := range r.fields {
+		out = append(out, k)
+	}
+	return out
+}
+
+// Object is the whole object as it was sent.
+func (r *Reader) Object() json.RawMessage { return r.raw }
