@@ -1,0 +1,182 @@
+package embedder
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/chat"
+)
+
+// maxAnswer bounds what an upstream may answer.
+const maxAnswer = 128 << 20
+
+// ask gets the vectors of texts in one call.
+func (e *embedder) ask(ctx context.Context, texts []string) ([][]float32, error) {
+	ex := pipeline.Acquire(ctx)
+	defer ex.Release()
+	h := &ex.Request.Header
+	h.SetMethod("POST")
+	h.SetRequestURI("/v1/embeddings")
+	h.SetHost("embedder")
+	h.SetContentType("application/json")
+	ex.Op, ex.Route = pipeline.OpEmbeddings, "embedder"
+	ex.Request.Body = e.body(texts)
+	h.SetContentLength(len(ex.Request.Body))
+	if err := e.provider.Call(ex.Context(), ex); err != nil {
+		return nil, fmt.Errorf("embed %d texts with %q: %w", len(texts), e.Config.Model, err)
+	}
+	b, err := readAnswer(ex)
+	if err != nil {
+		return nil, fmt.Errorf("embed %d texts with %q: %w", len(texts), e.Config.Model, err)
+	}
+	vectors, err := parse(b, len(texts), e.Dimensions)
+	if err != nil {
+		return nil, &pipeline.Error{
+			Status: 502, Code: "upstream_protocol", Fault: pipeline.UpstreamFault,
+			Err: fmt.Errorf("embed %d texts with %q: %w", len(texts), e.Config.Model, err),
+		}
+	}
+	return vectors, nil
+}
+
+func (e *embedder) body(texts []string) []byte {
+	b := chat.AppendString([]byte(`{"model":`), e.Config.Model)
+	b = append(b, `,"input":[`...)
+	for i, t := range texts {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = chat.AppendString(b, bytes.ToValidUTF8([]byte(t), []byte("\uFFFD")))
+	}
+	b = append(b, ']')
+	if e.Dimensions > 0 {
+		b = strconv.AppendInt(append(b, `,"dimensions":`...), int64(e.Dimensions), 10)
+	}
+	if e.Base64 {
+		b = append(b, `,"encoding_format":"base64"`...)
+	} else {
+		b = append(b, `,"encoding_format":"float"`...)
+	}
+	return append(b, '}')
+}
+
+// readAnswer returns the whole answer, which is valid until the exchange is
+// released. An error status is an error.
+func readAnswer(ex *pipeline.Exchange) ([]byte, error) {
+	if ex.Response.Body == nil {
+		return nil, errors.New("the upstream gave no answer")
+	}
+	b, ok := ex.Response.Whole()
+	for !ok {
+		frame, err := ex.Response.Body.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the answer: %w", err)
+		}
+		if b = append(b, frame...); len(b) > maxAnswer {
+			return nil, &pipeline.Error{
+				Status: 502, Code: "upstream_too_large", Fault: pipeline.UpstreamFault,
+				Err: fmt.Errorf("the answer has more than %d bytes", maxAnswer),
+			}
+		}
+	}
+	status := ex.Response.Header.StatusCode()
+	fault := ex.Response.Fault
+	if fault == pipeline.NoFault {
+		fault = pipeline.FaultOfStatus(status)
+	}
+	if fault != pipeline.NoFault {
+		return nil, &pipeline.Error{
+			Status: 502, Code: "upstream_error", Fault: fault, Err: fmt.Errorf("the upstream answered with status %d", status),
+		}
+	}
+	return b, nil
+}
+
+// parse reads an answer for n texts.
+func parse(b []byte, n, dimensions int) ([][]float32, error) {
+	if err := chat.Valid(b); err != nil {
+		return nil, err
+	}
+	out := make([][]float32, n)
+	count, size := 0, dimensions
+	for item := range chat.Array(chat.Get(b, "data")) {
+		at := int64(count)
+		if raw := chat.Get(item, "index"); raw != nil {
+			var ok bool
+			if at, ok = chat.Int(raw); !ok {
+				return nil, errors.New("an index is no integer")
+			}
+		}
+		if at < 0 || at >= int64(n) || out[at] != nil {
+			return nil, fmt.Errorf("the vector of text %d came twice, or there is no such text", at)
+		}
+		v, err := vector(chat.Get(item, "embedding"), size)
+		if err != nil {
+			return nil, fmt.Errorf("vector %d: %w", at, err)
+		}
+		if size == 0 {
+			size = len(v)
+		}
+		if len(v) != size {
+			return nil, fmt.Errorf("vector %d has %d dimensions and not %d", at, len(v), size)
+		}
+		out[at] = v
+		count++
+	}
+	if count != n {
+		return nil, fmt.Errorf("got %d vectors", count)
+	}
+	return out, nil
+}
+
+// vector reads one vector, in either encoding, and makes it of unit length.
+func vector(raw []byte, size int) ([]float32, error) {
+	v := make([]float32, 0, max(size, 64))
+	if len(raw) > 0 && raw[0] == '"' {
+		text, _ := chat.AppendText(nil, raw)
+		packed, err := base64.StdEncoding.AppendDecode(nil, text)
+		if err != nil || len(packed)%4 != 0 {
+			return nil, errors.New("it is not packed as base64 of 32-bit numbers")
+		}
+		for ; len(packed) > 0; packed = packed[4:] {
+			v = append(v, math.Float32frombits(binary.LittleEndian.Uint32(packed)))
+		}
+		return unit(v)
+	}
+	for e := range chat.Array(raw) {
+		x, err := strconv.ParseFloat(string(e), 32)
+		if err != nil {
+			return nil, errors.New("it holds what is no number")
+		}
+		v = append(v, float32(x))
+	}
+	return unit(v)
+}
+
+// unit scales v to unit length in place. A store must never see a vector that
+// is zero or not finite: one such point spoils every search.
+func unit(v []float32) ([]float32, error) {
+	sum := 0.0
+	for _, x := range v {
+		sum += float64(x) * float64(x)
+	}
+	if sum == 0 || math.IsNaN(sum) || math.IsInf(sum, 0) {
+		return nil, errors.New("it is zero or not finite")
+	}
+	scale := 1 / math.Sqrt(sum)
+	for i, x := range v {
+		v[i] = float32(float64(x) * scale)
+	}
+	return v, nil
+}

@@ -1,0 +1,134 @@
+// Package embedder turns texts into vectors: embedder asks an upstream,
+// hash_embedder makes them by itself.
+//
+// Vectors of an upstream are kept in memory, and a text that several ask for at
+// the same time is sent once. Whoever waits leaves when its own context ends;
+// the call itself ends when nobody waits any more.
+package embedder
+
+import (
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/binary"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/config"
+)
+
+//go:embed embedder.go
+var source string
+
+// Component describes embedder to a registry.
+var Component = config.Define[pipeline.Embedder]("embedder", Config{
+	Batch: 256, Parallel: 4, Timeout: 30 * time.Second, Cache: 64 << 20,
+}, source)
+
+// Config turns texts into vectors by asking an upstream for embeddings.
+type Config struct {
+	// Provider is asked.
+	Provider config.Ref[pipeline.Provider] `yaml:"provider" check:"required"`
+	// Model is the upstream's name of the model.
+	Model string `yaml:"model" check:"required"`
+	// Dimensions is the length of vectors to ask for. At 0 it is the model's
+	// own. A vector of another length is an error.
+	Dimensions int `yaml:"dimensions" check:"min=0,max=16384"`
+	// Base64 asks for packed vectors, which are half as long on the wire. Not
+	// every upstream knows them.
+	Base64 bool `yaml:"base64"`
+	// QueryPrefix is put in front of questions, for models that want it.
+	QueryPrefix string `yaml:"query_prefix"`
+	// PassagePrefix is put in front of what is stored, for models that want it.
+	PassagePrefix string `yaml:"passage_prefix"`
+	// Batch is how many texts go into one call.
+	Batch int `yaml:"batch" check:"min=1,max=2048"`
+	// Parallel is how many calls run at once.
+	Parallel int `yaml:"parallel" check:"min=1,max=64"`
+	// Timeout bounds one call.
+	Timeout time.Duration `yaml:"timeout" check:"min=1ms"`
+	// Cache is how much memory vectors may take that were made before. At 0
+	// none are kept.
+	Cache config.Size `yaml:"cache"`
+}
+
+// Build implements config.Builder.
+func (c Config) Build(_ context.Context, env config.Env) (pipeline.Embedder, error) {
+	e := &embedder{
+		Config: c, provider: c.Provider.Get(), vectors: newVectors(int64(c.Cache)),
+		flights: map[key]place{}, turns: make(chan struct{}, c.Parallel),
+		texts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "headrace_embedder_texts_total",
+			Help: "Texts to be turned into vectors, by where the vector came from.",
+		}, []string{"result"}),
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "headrace_embedder_calls_total",
+			Help: "Calls to the upstream, by how they ended.",
+		}, []string{"result"}),
+	}
+	for _, m := range []prometheus.Collector{e.texts, e.calls} {
+		if err := env.Metrics.Register(m); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+// key identifies a text as it is sent. The model and everything else that makes
+// a difference is the embedder's own.
+type key [sha256.Size]byte
+
+type embedder struct {
+	Config
+	provider pipeline.Provider
+	vectors  *vectors
+	turns    chan struct{} // one for each call that runs
+	fleet
+	flights map[key]place // guarded by fleet.mu
+
+	texts, calls *prometheus.CounterVec
+}
+
+// Model implements pipeline.Embedder.
+func (e *embedder) Model() string { return e.Config.Model }
+
+// Close waits for the calls that nobody waits for any more.
+func (e *embedder) Close() error {
+	e.running.Wait()
+	return nil
+}
+
+// Embed implements pipeline.Embedder.
+func (e *embedder) Embed(ctx context.Context, texts []string, purpose pipeline.Purpose) ([][]float32, error) {
+	if ctx.Err() != nil {
+		return nil, pipeline.Cause(ctx)
+	}
+	out := make([][]float32, len(texts))
+	var missing []wanted
+	for i, t := range texts {
+		k, sent := e.keyed(t, purpose)
+		if out[i] = e.vectors.get(k); out[i] == nil {
+			missing = append(missing, wanted{k, sent, i})
+		}
+	}
+	e.texts.WithLabelValues("cached").Add(float64(len(texts) - len(missing)))
+	if len(missing) == 0 {
+		return out, nil
+	}
+	return out, e.fetch(ctx, missing, out)
+}
+
+// keyed returns the text as it is sent, and its key.
+func (e *embedder) keyed(text string, purpose pipeline.Purpose) (key, string) {
+	prefix := e.PassagePrefix
+	if purpose == pipeline.ForAsking {
+		prefix = e.QueryPrefix
+	}
+	if prefix != "" {
+		text = prefix + text
+	}
+	var room [512]byte
+	return sha256.Sum256(append(binary.AppendUvarint(room[:0], uint64(len(text))), text...)), text
+}

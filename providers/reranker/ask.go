@@ -1,0 +1,226 @@
+package reranker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/chat"
+)
+
+// maxAnswer bounds what an upstream may answer.
+const maxAnswer = 16 << 20
+
+// Rerank implements pipeline.Reranker.
+func (r *reranker) Rerank(ctx context.Context, query string, texts []string) ([]float32, error) {
+	if ctx.Err() != nil {
+		return nil, pipeline.Cause(ctx)
+	}
+	scores := make([]float32, len(texts))
+	// Some upstreams drop blank documents, which shifts the index of all that
+	// follow: they are never sent.
+	var places []int
+	for i, t := range texts {
+		if strings.TrimSpace(t) != "" {
+			places = append(places, i)
+		}
+	}
+	ctx, stop := context.WithTimeout(ctx, r.Timeout)
+	defer stop()
+	if err := r.all(ctx, query, texts, places, scores); err != nil {
+		return nil, fmt.Errorf("rerank %d texts with %q: %w", len(texts), r.Model, err)
+	}
+	blank(scores, places)
+	return scores, nil
+}
+
+// all scores the texts at places, so many in one call as the upstream takes.
+func (r *reranker) all(ctx context.Context, query string, texts []string, places []int, scores []float32) error {
+	if len(places) <= r.MaxDocuments {
+		if len(places) == 0 {
+			return nil
+		}
+		return r.ask(ctx, query, texts, places, scores)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var mu sync.Mutex
+	var failed error // guarded by mu; the first
+	var calls sync.WaitGroup
+	for len(places) > 0 {
+		some := places[:min(r.MaxDocuments, len(places))]
+		places = places[len(some):]
+		calls.Go(func() {
+			if err := r.ask(ctx, query, texts, some, scores); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				if failed == nil {
+					failed = err
+				}
+				stop()
+			}
+		})
+	}
+	calls.Wait()
+	return failed
+}
+
+// ask scores the texts at places in one call.
+func (r *reranker) ask(ctx context.Context, query string, texts []string, places []int, scores []float32) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v", v)
+		}
+	}()
+	ex := pipeline.Acquire(ctx)
+	defer ex.Release()
+	h := &ex.Request.Header
+	h.SetMethod("POST")
+	h.SetRequestURI("/v1/rerank")
+	h.SetHost("reranker")
+	h.SetContentType("application/json")
+	ex.Op, ex.Route = pipeline.OpRerank, "reranker"
+	ex.Request.Body = r.body(query, texts, places)
+	h.SetContentLength(len(ex.Request.Body))
+	if err := r.provider.Call(ex.Context(), ex); err != nil {
+		return err
+	}
+	b, err := readAnswer(ex)
+	if err != nil {
+		return err
+	}
+	if err := parse(b, places, scores); err != nil {
+		return &pipeline.Error{Status: 502, Code: "upstream_protocol", Fault: pipeline.UpstreamFault, Err: err}
+	}
+	return nil
+}
+
+func (r *reranker) body(query string, texts []string, places []int) []byte {
+	b := chat.AppendString([]byte(`{"model":`), r.Model)
+	b = appendText(append(b, `,"query":`...), query)
+	b = append(b, `,"documents":[`...)
+	for n, i := range places {
+		if n > 0 {
+			b = append(b, ',')
+		}
+		b = appendText(b, first(texts[i], r.MaxChars))
+	}
+	b = strconv.AppendInt(append(b, `],"top_n":`...), int64(len(places)), 10)
+	return append(b, `,"return_documents":false}`...)
+}
+
+func appendText(b []byte, s string) []byte {
+	return chat.AppendString(b, bytes.ToValidUTF8([]byte(s), []byte("\uFFFD")))
+}
+
+// first returns the first n characters of s.
+func first(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for i := range s {
+		if n == 0 {
+			return s[:i]
+		}
+		n--
+	}
+	return s
+}
+
+// readAnswer returns the whole answer, which is valid until the exchange is
+// released. An error status is an error.
+func readAnswer(ex *pipeline.Exchange) ([]byte, error) {
+	if ex.Response.Body == nil {
+		return nil, errors.New("the upstream gave no answer")
+	}
+	b, ok := ex.Response.Whole()
+	for !ok {
+		frame, err := ex.Response.Body.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the answer: %w", err)
+		}
+		if b = append(b, frame...); len(b) > maxAnswer {
+			return nil, &pipeline.Error{
+				Status: 502, Code: "upstream_too_large", Fault: pipeline.UpstreamFault,
+				Err: fmt.Errorf("the answer has more than %d bytes", maxAnswer),
+			}
+		}
+	}
+	status := ex.Response.Header.StatusCode()
+	fault := ex.Response.Fault
+	if fault == pipeline.NoFault {
+		fault = pipeline.FaultOfStatus(status)
+	}
+	if fault != pipeline.NoFault {
+		return nil, &pipeline.Error{
+			Status: 502, Code: "upstream_error", Fault: fault, Err: fmt.Errorf("the upstream answered with status %d", status),
+		}
+	}
+	return b, nil
+}
+
+// parse puts the scores of an answer where they belong. Results may come in any
+// order; the score is called relevance_score or score.
+func parse(b []byte, places []int, scores []float32) error {
+	if err := chat.Valid(b); err != nil {
+		return err
+	}
+	results := chat.Get(b, "results")
+	if results == nil {
+		results = chat.Get(b, "data") // as some call it
+	}
+	seen := make([]bool, len(places))
+	count := 0
+	for item := range chat.Array(results) {
+		at, ok := chat.Int(chat.Get(item, "index"))
+		if !ok || at < 0 || at >= int64(len(places)) || seen[at] {
+			return errors.New("an index is missing, is used twice, or is none of a document's")
+		}
+		raw := chat.Get(item, "relevance_score")
+		if raw == nil {
+			raw = chat.Get(item, "score")
+		}
+		score, err := strconv.ParseFloat(string(raw), 32)
+		if err != nil || math.IsInf(score, 0) || math.IsNaN(score) {
+			return fmt.Errorf("document %d has no score", at)
+		}
+		scores[places[at]], seen[at] = float32(score), true
+		count++
+	}
+	if count != len(places) {
+		return fmt.Errorf("%d of %d documents have a score", count, len(places))
+	}
+	return nil
+}
+
+// blank gives texts that were not scored, for there is nothing in them, a score
+// below all others.
+func blank(scores []float32, places []int) {
+	if len(places) == len(scores) {
+		return
+	}
+	var least float32
+	for n, i := range places {
+		if n == 0 || scores[i] < least {
+			least = scores[i]
+		}
+	}
+	at := 0
+	for i := range scores {
+		if at < len(places) && places[at] == i {
+			at++
+			continue
+		}
+		scores[i] = least - 1
+	}
+}

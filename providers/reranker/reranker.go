@@ -1,0 +1,46 @@
+// Package reranker scores texts by how well they answer a query: reranker asks an
+// upstream, lexical_reranker compares words by itself.
+package reranker
+
+import (
+	"context"
+	_ "embed"
+	"time"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/config"
+)
+
+//go:embed reranker.go
+var source string
+
+// Component describes reranker to a registry.
+var Component = config.Define[pipeline.Reranker]("reranker", Config{
+	MaxDocuments: 100, MaxChars: 8000, Timeout: 5 * time.Second,
+}, source)
+
+// Config scores texts by asking an upstream, in the format that Cohere, Jina and
+// LiteLLM share.
+type Config struct {
+	// Provider is asked.
+	Provider config.Ref[pipeline.Provider] `yaml:"provider" check:"required"`
+	// Model is the upstream's name of the model.
+	Model string `yaml:"model" check:"required"`
+	// MaxDocuments is how many texts go into one call. More are sent in several,
+	// at the same time.
+	MaxDocuments int `yaml:"max_documents" check:"min=1,max=1000"`
+	// MaxChars is how much of each text is sent, in characters.
+	MaxChars int `yaml:"max_chars" check:"min=1"`
+	// Timeout bounds a call.
+	Timeout time.Duration `yaml:"timeout" check:"min=1ms"`
+}
+
+// Build implements config.Builder.
+func (c Config) Build(context.Context, config.Env) (pipeline.Reranker, error) {
+	return &reranker{c, c.Provider.Get()}, nil
+}
+
+type reranker struct {
+	Config
+	provider pipeline.Provider
+}
