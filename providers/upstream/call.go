@@ -43,6 +43,7 @@ type call struct {
 	total         time.Time // when the call is to be over; zero for never
 	close         bool      // the connection cannot be used again
 	safe          bool      // the request may be sent twice
+	heard         bool      // something has come back
 	end           error     // what Next returns from now on
 
 	out    []byte // the request header, and a small body

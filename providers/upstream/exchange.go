@@ -18,6 +18,7 @@ var errUnsent = errors.New("not sent")
 // exchange sends the request over k.conn and reads the header of the answer.
 func (k *call) exchange(req *pipeline.Request, resp *pipeline.Response, toHead bool) error {
 	k.openReader()
+	k.heard = false
 	up := req.Upload != nil || len(k.large) > maxInline
 	deadline := k.until(k.started.Add(k.wait.FirstByte))
 	if up {
@@ -83,6 +84,7 @@ func (k *call) write(headerOnly bool) error {
 func (k *call) answer(resp *pipeline.Response, toHead bool) (head, error) {
 	for range maxInterim + 1 {
 		b, err := readHead(k.r)
+		k.heard = k.heard || k.r.Buffered() > 0
 		if err != nil {
 			return head{}, err
 		}
@@ -106,7 +108,7 @@ func (k *call) answer(resp *pipeline.Response, toHead bool) (head, error) {
 // unanswered says why there is no answer: err is what reading it met, and wrote
 // what sending the request met before.
 func (k *call) unanswered(err, wrote error) error {
-	silent := err == io.EOF || isReset(err)
+	silent := !k.heard && (err == io.EOF || isReset(err))
 	if silent && k.conn.reused && k.safe && wrote == nil && k.sender.done == nil {
 		k.freeReader()
 		return errUnsent

@@ -161,7 +161,8 @@ func New(o Options) (*Client, error) {
 //
 // The answer's fields are in resp.Header, but for those that concern the
 // connection, and Date; a length that is not known is -1. resp.Body is the body
-// in pieces as they arrive. resp.Fault is what the status alone says.
+// in pieces as they arrive; the answer to HEAD has the length of a body and none.
+// resp.Fault is what the status alone says.
 //
 // Failures are *pipeline.Error. If ctx ended first, the error wraps
 // pipeline.Cause(ctx) instead. An error of req.Upload is returned as it is.
