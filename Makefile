@@ -31,7 +31,7 @@ test: ## all Go tests, without the race detector
 
 .PHONY: race
 race: ## all Go tests, with the race detector, in random order
-	$(GO) test -race -shuffle=on -count=1 $(PKG)
+	$(GO) test -race -shuffle=on -count=1 -timeout 5m $(PKG)
 
 .PHONY: suites
 suites: ## the OpenAI libraries and the real LiteLLM against the gateway (needs Python and Node)
