@@ -1,0 +1,129 @@
+package qdrant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	client "github.com/qdrant/go-client/qdrant"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+// The names of the vectors of a point.
+const (
+	vectorDense  = "dense"
+	vectorSparse = "sparse"
+)
+
+// A schema is what a collection holds. It does not change while it exists.
+type schema struct {
+	dimensions int
+	sparse     bool
+}
+
+// nameOf is the collection's name on the server.
+func (s *Store) nameOf(collection string) (string, error) {
+	name := s.config.Prefix + collection
+	if collection == "" || len(name) > 255 || strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r == '\\' || r < ' ' || r == 0xFFFD }) {
+		return "", &pipeline.Error{
+			Status: 400, Code: "invalid_collection", Param: "collection", Fault: pipeline.CallerFault,
+			Err: errors.New("the name of a collection has 1 to 255 bytes, none of them a slash or a control character"),
+		}
+	}
+	return name, nil
+}
+
+// schema returns what is known of a collection, or asks the server.
+func (s *Store) schema(ctx context.Context, name string) (schema, error) {
+	if known, ok := s.schemas.Load(name); ok {
+		return known.(schema), nil
+	}
+	info, err := run(ctx, s, "info", s.config.Timeout, func(ctx context.Context) (*client.CollectionInfo, error) {
+		return s.client.GetCollectionInfo(ctx, name)
+	})
+	if err != nil {
+		return schema{}, err
+	}
+	params := info.GetConfig().GetParams()
+	found := schema{dimensions: int(params.GetVectorsConfig().GetParamsMap().GetMap()[vectorDense].GetSize())}
+	_, found.sparse = params.GetSparseVectorsConfig().GetMap()[vectorSparse]
+	if found.dimensions == 0 && !found.sparse {
+		return schema{}, &pipeline.Error{
+			Status: 409, Code: "collection_incompatible", Param: "collection", Fault: pipeline.CallerFault,
+			Err: fmt.Errorf("the collection was made by another program: it has neither a vector named %q nor one named %q", vectorDense, vectorSparse),
+		}
+	}
+	s.schemas.Store(name, found)
+	return found, nil
+}
+
+// ensure returns the schema of a collection after making it if, and only if,
+// the server says that there is none.
+func (s *Store) ensure(ctx context.Context, name string, dimensions int) (schema, error) {
+	found, err := s.schema(ctx, name)
+	if !missing(err) {
+		return found, err
+	}
+	_, err = run(ctx, s, "create", s.config.WriteTimeout, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.create(ctx, name, dimensions)
+	})
+	if err != nil {
+		return schema{}, err
+	}
+	// Another writer may have been first, with vectors of another length.
+	return s.schema(ctx, name)
+}
+
+func (s *Store) create(ctx context.Context, name string, dimensions int) error {
+	vectors := map[string]*client.VectorParams{}
+	if dimensions > 0 {
+		vectors[vectorDense] = &client.VectorParams{Size: uint64(dimensions), Distance: client.Distance_Cosine}
+	}
+	err := s.client.CreateCollection(ctx, &client.CreateCollection{
+		CollectionName: name,
+		VectorsConfig:  client.NewVectorsConfigMap(vectors),
+		SparseVectorsConfig: client.NewSparseVectorsConfig(map[string]*client.SparseVectorParams{
+			vectorSparse: {Modifier: client.Modifier_Idf.Enum()},
+		}),
+	})
+	if err != nil && status.Code(err) != codes.AlreadyExists {
+		return err
+	}
+	for _, index := range []*client.CreateFieldIndexCollection{
+		{FieldName: fieldTenant, FieldIndexParams: client.NewPayloadIndexParamsKeyword(&client.KeywordIndexParams{IsTenant: client.PtrOf(true)})},
+		{FieldName: fieldDoc, FieldIndexParams: client.NewPayloadIndexParamsKeyword(&client.KeywordIndexParams{})},
+	} {
+		index.CollectionName, index.Wait, index.FieldType = name, client.PtrOf(true), client.FieldType_FieldTypeKeyword.Enum()
+		if _, err := s.client.CreateFieldIndex(ctx, index); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fits checks a vector. One that is not finite or has no direction would rank
+// first in every search that it meets, or ruin its scores.
+func (c schema) fits(vector []float32) error {
+	if len(vector) != c.dimensions {
+		return &pipeline.Error{
+			Status: 409, Code: "dimension_mismatch", Param: "collection", Fault: pipeline.CallerFault,
+			Err: fmt.Errorf("the collection holds vectors of %d numbers, not %d: it was filled with another model", c.dimensions, len(vector)),
+		}
+	}
+	sum := 0.0
+	for _, v := range vector {
+		sum += float64(v) * float64(v)
+	}
+	if len(vector) > 0 && (sum == 0 || math.IsNaN(sum) || math.IsInf(sum, 0)) {
+		return &pipeline.Error{
+			Status: 400, Code: "invalid_vector", Fault: pipeline.CallerFault,
+			Err: errors.New("a vector needs finite numbers, and one that is not zero"),
+		}
+	}
+	return nil
+}

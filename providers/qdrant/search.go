@@ -1,0 +1,160 @@
+package qdrant
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+
+	client "github.com/qdrant/go-client/qdrant"
+
+	"github.com/google/uuid"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+// spare is how many hits beyond the limit are asked for. The server cuts among
+// equal scores as it likes; here the smallest ids stay.
+const spare = 16
+
+// Search implements pipeline.VectorStore. Both legs take one round trip.
+func (s *Store) Search(ctx context.Context, q pipeline.SearchQuery) (pipeline.Legs, error) {
+	name, err := s.nameOf(q.Collection)
+	if err != nil {
+		return pipeline.Legs{}, err
+	}
+	known, err := s.schema(ctx, name)
+	if err != nil {
+		return pipeline.Legs{}, err
+	}
+	only, err := ofTenant(q.Tenant, q.Filter)
+	if err != nil {
+		return pipeline.Legs{}, err
+	}
+	limit := min(q.Limit, 10_000)
+	var legs pipeline.Legs
+	var queries []*client.QueryPoints
+	var to []*[]pipeline.Passage
+	add := func(using string, query *client.Query, leg *[]pipeline.Passage) *client.QueryPoints {
+		p := &client.QueryPoints{
+			CollectionName: name, Query: query, Using: &using, Filter: only,
+			Limit: client.PtrOf(uint64(limit + spare)), WithPayload: shown,
+		}
+		queries, to = append(queries, p), append(to, leg)
+		return p
+	}
+	if q.Vector != nil && known.dimensions > 0 {
+		if err := known.fits(q.Vector); err != nil {
+			return pipeline.Legs{}, err
+		}
+		add(vectorDense, client.NewQueryDense(slices.Clone(q.Vector)), &legs.Dense)
+	}
+	if indices, values := question(q.Text); len(indices) > 0 && known.sparse {
+		mine, _ := ofTenant(q.Tenant, nil)
+		// How rare a word is counts within the tenant. Servers before 1.19
+		// count over all tenants.
+		add(vectorSparse, client.NewQuerySparse(indices, values), &legs.Sparse).Params =
+			&client.SearchParams{Idf: &client.IdfParams{Corpus: mine}}
+	}
+	if len(queries) == 0 || limit < 1 {
+		return pipeline.Legs{}, nil
+	}
+	found, err := run(ctx, s, "search", s.config.Timeout, func(ctx context.Context) ([]*client.BatchResult, error) {
+		return s.client.QueryBatch(ctx, &client.QueryBatchPoints{CollectionName: name, QueryPoints: queries})
+	})
+	if err != nil {
+		s.forget(name, err)
+		return pipeline.Legs{}, err
+	}
+	for i, leg := range to {
+		if i < len(found) {
+			*leg = ranked(found[i].GetResult(), q.Tenant, limit, leg == &legs.Dense)
+		}
+	}
+	return legs, nil
+}
+
+// forget drops what is known of a collection that is not what it was.
+func (s *Store) forget(name string, err error) {
+	e, _ := err.(*pipeline.Error)
+	if e != nil && (e.Code == "collection_not_found" || e.Code == "store_error") {
+		s.schemas.Delete(name)
+	}
+}
+
+// ranked are the hits of one leg, the best first, equals in the order of ids.
+func ranked(hits []*client.ScoredPoint, tenant string, limit int, dense bool) []pipeline.Passage {
+	out := make([]pipeline.Passage, 0, len(hits))
+	score := func(p *pipeline.Passage) *pipeline.Score {
+		if dense {
+			return &p.Scores.Dense
+		}
+		return &p.Scores.Sparse
+	}
+	for _, hit := range hits {
+		if hit.GetPayload()[fieldTenant].GetStringValue() != tenant {
+			continue // the filter keeps them away; this is the second lock
+		}
+		p := passage(hit.GetId(), hit.GetPayload())
+		*score(&p) = pipeline.Score{Value: hit.GetScore(), Set: true}
+		out = append(out, p)
+	}
+	slices.SortStableFunc(out, func(a, b pipeline.Passage) int {
+		return cmp.Or(cmp.Compare(score(&b).Value, score(&a).Value), strings.Compare(a.ID, b.ID))
+	})
+	return out[:min(len(out), limit)]
+}
+
+// Fetch implements pipeline.VectorStore.
+func (s *Store) Fetch(ctx context.Context, tenant, collection string, ids []string) ([]pipeline.Passage, error) {
+	name, err := s.nameOf(collection)
+	if err != nil {
+		return nil, err
+	}
+	points, err := s.get(ctx, name, ids, shown)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]pipeline.Passage, 0, len(ids))
+	for _, id := range ids {
+		p, ok := points[canonical(id)]
+		if ok && p.GetPayload()[fieldTenant].GetStringValue() == tenant {
+			out = append(out, passage(p.GetId(), p.GetPayload()))
+		}
+	}
+	return out, nil
+}
+
+// get returns the points that are there, of whichever tenant, by id.
+func (s *Store) get(ctx context.Context, name string, ids []string, fields *client.WithPayloadSelector) (map[string]*client.RetrievedPoint, error) {
+	asked := make([]*client.PointId, 0, len(ids))
+	for _, id := range ids {
+		if id = canonical(id); id != "" {
+			asked = append(asked, client.NewIDUUID(id))
+		}
+	}
+	points := make(map[string]*client.RetrievedPoint, len(asked))
+	if len(asked) == 0 {
+		return points, nil
+	}
+	list, err := run(ctx, s, "get", s.config.Timeout, func(ctx context.Context) ([]*client.RetrievedPoint, error) {
+		return s.client.Get(ctx, &client.GetPoints{CollectionName: name, Ids: asked, WithPayload: fields})
+	})
+	if err != nil {
+		s.forget(name, err)
+		return nil, err
+	}
+	for _, p := range list {
+		points[p.GetId().GetUuid()] = p
+	}
+	return points, nil
+}
+
+// canonical is an id as the server writes it, or empty if it is none.
+func canonical(id string) string {
+	u, err := uuid.Parse(id)
+	if err != nil {
+		return ""
+	}
+	return u.String()
+}

@@ -1,0 +1,154 @@
+package qdrant
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"slices"
+
+	client "github.com/qdrant/go-client/qdrant"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+// Upsert implements pipeline.VectorStore. All points travel in one request,
+// which the server applies whole or not at all.
+func (s *Store) Upsert(ctx context.Context, u pipeline.Upsert) (pipeline.Upserted, error) {
+	name, err := s.nameOf(u.Collection)
+	if err != nil || len(u.Points) == 0 {
+		return pipeline.Upserted{}, err
+	}
+	for i := range u.Points {
+		if canonical(u.Points[i].ID) == "" {
+			return pipeline.Upserted{}, &pipeline.Error{
+				Status: 400, Code: "invalid_id", Fault: pipeline.CallerFault,
+				Err: errors.New("the id of a point is a UUID"),
+			}
+		}
+		// Before the collection is made: a bad point must not shape it.
+		if err := (schema{dimensions: len(u.Points[0].Vector)}).fits(u.Points[i].Vector); err != nil {
+			return pipeline.Upserted{}, err
+		}
+	}
+	known, err := s.ensure(ctx, name, len(u.Points[0].Vector))
+	if err != nil {
+		return pipeline.Upserted{}, err
+	}
+	if err := known.fits(u.Points[0].Vector); err != nil {
+		return pipeline.Upserted{}, err
+	}
+	write, err := s.changed(ctx, name, u)
+	if err != nil || len(write) == 0 {
+		return pipeline.Upserted{Skipped: len(u.Points)}, err
+	}
+	points := make([]*client.PointStruct, len(write))
+	for i, p := range write {
+		points[i] = point(u.Tenant, p, known)
+	}
+	_, err = run(ctx, s, "upsert", s.config.WriteTimeout, func(ctx context.Context) (*client.UpdateResult, error) {
+		return s.client.Upsert(ctx, &client.UpsertPoints{CollectionName: name, Wait: client.PtrOf(true), Points: points})
+	})
+	if err != nil {
+		s.forget(name, err)
+		return pipeline.Upserted{}, err
+	}
+	return pipeline.Upserted{Written: len(write), Skipped: len(u.Points) - len(write)}, nil
+}
+
+// changed are the points to write: without those that are stored as they are,
+// if so asked. A point of another tenant is never replaced.
+func (s *Store) changed(ctx context.Context, name string, u pipeline.Upsert) ([]*pipeline.Point, error) {
+	ids := make([]string, len(u.Points))
+	for i := range u.Points {
+		ids[i] = u.Points[i].ID
+	}
+	stored, err := s.get(ctx, name, ids, client.NewWithPayloadInclude(fieldTenant, fieldDigest))
+	if err != nil {
+		return nil, err
+	}
+	write := make([]*pipeline.Point, 0, len(u.Points))
+	for i := range u.Points {
+		p := &u.Points[i]
+		if old, ok := stored[canonical(p.ID)]; ok {
+			if old.GetPayload()[fieldTenant].GetStringValue() != u.Tenant {
+				return nil, &pipeline.Error{
+					Status: 409, Code: "id_conflict", Fault: pipeline.CallerFault,
+					Err: errors.New("the id of a point is taken"),
+				}
+			}
+			if u.SkipUnchanged && old.GetPayload()[fieldDigest].GetStringValue() == hex.EncodeToString(p.Digest[:]) {
+				continue
+			}
+		}
+		write = append(write, p)
+	}
+	return write, nil
+}
+
+func point(tenant string, p *pipeline.Point, known schema) *client.PointStruct {
+	vectors := map[string]*client.Vector{}
+	if known.dimensions > 0 {
+		// The caller may go its own way before the call has ended.
+		vectors[vectorDense] = client.NewVectorDense(slices.Clone(p.Vector))
+	}
+	if known.sparse {
+		vectors[vectorSparse] = client.NewVectorSparse(document(p.Text))
+	}
+	return &client.PointStruct{
+		Id: client.NewIDUUID(canonical(p.ID)), Payload: payload(tenant, p), Vectors: client.NewVectorsMap(vectors),
+	}
+}
+
+// Delete implements pipeline.VectorStore. What a delete cannot do without is a
+// condition: an empty filter would empty the collection for all tenants.
+func (s *Store) Delete(ctx context.Context, tenant, collection, docID string) (int, error) {
+	name, err := s.nameOf(collection)
+	if err != nil {
+		return 0, err
+	}
+	only, _ := ofTenant(tenant, nil)
+	if docID != "" {
+		only.Must = append(only.Must, client.NewMatchKeyword(fieldDoc, docID))
+	}
+	n, err := s.count(ctx, name, only)
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	_, err = run(ctx, s, "delete", s.config.WriteTimeout, func(ctx context.Context) (*client.UpdateResult, error) {
+		return s.client.Delete(ctx, &client.DeletePoints{
+			CollectionName: name, Wait: client.PtrOf(true), Points: client.NewPointsSelectorFilter(only),
+		})
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+func (s *Store) count(ctx context.Context, name string, only *client.Filter) (int, error) {
+	n, err := run(ctx, s, "count", s.config.Timeout, func(ctx context.Context) (uint64, error) {
+		return s.client.Count(ctx, &client.CountPoints{CollectionName: name, Filter: only, Exact: client.PtrOf(true)})
+	})
+	if err != nil {
+		s.forget(name, err)
+	}
+	return int(n), err
+}
+
+// Collection implements pipeline.VectorStore.
+func (s *Store) Collection(ctx context.Context, tenant, collection string) (pipeline.CollectionInfo, error) {
+	name, err := s.nameOf(collection)
+	if err != nil {
+		return pipeline.CollectionInfo{}, err
+	}
+	known, err := s.schema(ctx, name)
+	if err != nil {
+		return pipeline.CollectionInfo{}, err
+	}
+	only, _ := ofTenant(tenant, nil)
+	n, err := s.count(ctx, name, only)
+	if err != nil {
+		return pipeline.CollectionInfo{}, err
+	}
+	return pipeline.CollectionInfo{Dimensions: known.dimensions, Sparse: known.sparse, Points: n}, nil
+}
