@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +31,7 @@ type conn struct {
 	bad  error // what every further Read returns
 	sham bool  // the next Read yields a byte first: see fail
 
+	ip       netip.Addr
 	id       uint64
 	watcher  *watcher
 	listener *listener
@@ -244,13 +247,18 @@ func (c *conn) frame() error {
 	}
 }
 
-// Close implements net.Conn.
+// Close implements net.Conn. Where the client may still be sending what nobody
+// reads, the connection lingers: closing it at once would reset it, and the
+// client could lose the answer that tells it why.
 func (c *conn) Close() error {
 	if c.closed.Swap(true) {
 		return net.ErrClosed
 	}
 	c.watcher.forget(c.id)
-	c.listener.open.Add(-1)
+	if !c.gone.Load() && (violated(c.bad) != nil && c.bad != errCut || !c.whole()) {
+		return c.listener.linger(c.Conn, func() { c.listener.leave(c.ip) })
+	}
+	c.listener.leave(c.ip)
 	return c.Conn.Close()
 }
 
@@ -297,6 +305,12 @@ type listener struct {
 	buffers sync.Pool // of *[]byte
 	open    atomic.Int64
 	turned  func() // told of each connection turned away
+
+	lingering atomic.Int64
+
+	maxPerIP int // 0 for any number
+	mu       sync.Mutex
+	perIP    map[netip.Addr]int // guarded by mu
 }
 
 // buffer returns memory for a head. A larger one is refused.
@@ -308,7 +322,7 @@ func (l *listener) buffer() *[]byte {
 	return &b
 }
 
-// Accept implements net.Listener. A connection above the limit is told so and
+// Accept implements net.Listener. A connection above a limit is told so and
 // closed.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
@@ -316,13 +330,13 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.open.Add(1) > l.max {
-			l.open.Add(-1)
+		ip := l.addressOf(raw)
+		if !l.enter(ip) {
 			l.turned()
-			turnAway(raw, l.tls == nil)
+			l.turnAway(raw)
 			continue
 		}
-		c := &conn{Conn: raw, watcher: l.watcher, listener: l}
+		c := &conn{Conn: raw, watcher: l.watcher, listener: l, ip: ip}
 		c.wire.maxHead = l.maxHead
 		if l.tls != nil {
 			c.Conn = tls.Server(raw, l.tls)
@@ -332,19 +346,100 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// turnAway answers a connection that cannot be served, as far as that takes no
-// waiting.
-func turnAway(raw net.Conn, plain bool) {
-	if plain {
-		_ = raw.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
-		_, _ = io.WriteString(raw, turnedAway)
+// enter counts a connection in, unless that would exceed a limit.
+func (l *listener) enter(ip netip.Addr) bool {
+	if l.open.Add(1) > l.max {
+		l.open.Add(-1)
+		return false
 	}
-	_ = raw.Close()
+	if l.maxPerIP == 0 {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.perIP[ip] >= l.maxPerIP {
+		l.open.Add(-1)
+		return false
+	}
+	l.perIP[ip]++
+	return true
 }
 
-const turnedAwayBody = `{"error":{"message":"the server has too many connections; try again","type":"server_error","param":null,"code":"overloaded"}}`
+// leave counts a connection out.
+func (l *listener) leave(ip netip.Addr) {
+	l.open.Add(-1)
+	if l.maxPerIP == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.perIP[ip]--; l.perIP[ip] <= 0 {
+		delete(l.perIP, ip)
+	}
+}
 
-const turnedAway = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n\r\n" + turnedAwayBody
+// addressOf is the client's address, where it matters.
+func (l *listener) addressOf(c net.Conn) netip.Addr {
+	if l.maxPerIP == 0 {
+		return netip.Addr{}
+	}
+	a, _ := netip.ParseAddrPort(c.RemoteAddr().String())
+	return a.Addr().Unmap()
+}
+
+// turnAway answers a connection that cannot be served, as far as that takes no
+// waiting.
+func (l *listener) turnAway(raw net.Conn) {
+	if l.tls != nil {
+		_ = raw.Close()
+		return
+	}
+	_ = raw.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+	_, _ = fmt.Fprintf(raw, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"+
+		"Retry-After: 1\r\nX-Request-Id: %s\r\nConnection: close\r\n\r\n%s", len(turnedAway), requestID(nil, nil), turnedAway)
+	_ = l.linger(raw, func() {})
+}
+
+// Bounds of lingering connections.
+const (
+	lingerMost  = 256             // connections at once; more are closed at once
+	lingerTotal = 5 * time.Second // for one of them
+	lingerIdle  = time.Second     // without a byte
+	lingerBytes = 64 << 20
+)
+
+// linger closes the sending side of c, and the rest when the client has stopped
+// sending, or has had its time. It returns at once; done is called at the end.
+func (l *listener) linger(c net.Conn, done func()) error {
+	half, ok := c.(interface{ CloseWrite() error })
+	if !ok || l.lingering.Add(1) > lingerMost {
+		if ok {
+			l.lingering.Add(-1)
+		}
+		done()
+		return c.Close()
+	}
+	go func() {
+		defer l.lingering.Add(-1)
+		defer done()
+		defer func() { _ = c.Close() }()
+		if half.CloseWrite() != nil {
+			return
+		}
+		end := time.Now().Add(lingerTotal)
+		buf := make([]byte, 32<<10)
+		for n := 0; n < lingerBytes && time.Now().Before(end); {
+			_ = c.SetReadDeadline(time.Now().Add(lingerIdle))
+			m, err := c.Read(buf)
+			if n += m; err != nil {
+				return
+			}
+		}
+	}()
+	return nil
+}
+
+const turnedAway = `{"error":{"message":"the server has too many connections; try again","type":"server_error","param":null,"code":"overloaded"}}`
 
 // isTimeout reports whether a read or write took longer than its deadline.
 func isTimeout(err error) bool {

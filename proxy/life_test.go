@@ -285,7 +285,13 @@ func TestReloadUnderLoad(t *testing.T) {
 }
 
 func TestTooManyConnections(t *testing.T) {
-	r := start(t, "limits: { max_connections: 2 }", func(_ context.Context, ex *pipeline.Exchange) error { return answer(ex, "{}") })
+	for _, limit := range []string{"max_connections: 2", "max_connections_per_ip: 2"} {
+		t.Run(limit, func(t *testing.T) { tooManyConnections(t, limit) })
+	}
+}
+
+func tooManyConnections(t *testing.T, limit string) {
+	r := start(t, "limits: { "+limit+" }", func(_ context.Context, ex *pipeline.Exchange) error { return answer(ex, "{}") })
 	a, b := r.dial(), r.dial()
 	for _, c := range []net.Conn{a, b} {
 		_, _ = io.WriteString(c, post(plainBody))
@@ -294,9 +300,10 @@ func TestTooManyConnections(t *testing.T) {
 		}
 	}
 	resp, body, err := readAnswer(bufio.NewReader(r.dial()))
-	if err != nil || resp.StatusCode != 503 || !strings.Contains(body, "overloaded") {
-		t.Errorf("the third: %v %q %v", resp, body, err)
+	if err != nil {
+		t.Fatal(err)
 	}
+	checkError(t, resp, body, 503, "overloaded")
 	_ = a.Close()
 	eventually(t, "room again", func() bool {
 		c := r.dial()
@@ -386,6 +393,35 @@ func TestUploadsStream(t *testing.T) {
 		t.Errorf("an early answer: %v %q %v", resp, body, err)
 	}
 	r.wantError("POST /v1/files HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\nab", 413, "request_too_large")
+}
+
+// TestAnswersSurviveUnreadBodies needs a client that reads only after it has
+// sent everything to get the refusal, and not a reset.
+func TestAnswersSurviveUnreadBodies(t *testing.T) {
+	r := start(t, "limits: { max_body: 1MiB }", func(_ context.Context, ex *pipeline.Exchange) error { return answer(ex, "{}") })
+	const size = 24 << 20
+	f := func(head string, status int, code string) {
+		t.Helper()
+		c := r.dial()
+		if _, err := io.WriteString(c, head); err != nil {
+			t.Fatal(err)
+		}
+		piece := bytes.Repeat([]byte{' '}, 1<<20)
+		for range size >> 20 {
+			if _, err := c.Write(piece); err != nil {
+				t.Fatalf("the connection was reset: %v", err)
+			}
+		}
+		resp, body, err := readAnswer(bufio.NewReader(c))
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkError(t, resp, body, status, code)
+	}
+	for range 3 {
+		f(fmt.Sprintf("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", size), 413, "request_too_large")
+		f(fmt.Sprintf("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nContent-Length: 1\r\n\r\n", size), 400, "malformed_request")
+	}
 }
 
 // TestDeclaredLengthAllocatesNothing holds many connections that declare much

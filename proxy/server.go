@@ -14,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -129,6 +130,7 @@ func (s *Server) listen(set config.Server) error {
 	s.dataLn = &listener{
 		Listener: ln, watcher: w, tls: tlsConfig, turned: s.metrics.turned.Inc,
 		maxHead: int(set.Limits.MaxHeader), max: int64(set.Limits.MaxConnections),
+		maxPerIP: set.Limits.MaxConnectionsPerIP, perIP: make(map[netip.Addr]int),
 	}
 	return nil
 }
@@ -160,7 +162,6 @@ func (s *Server) dataServer(set config.Server) *fasthttp.Server {
 		// Requests look to fasthttp as if they had no body: see conn.
 		MaxRequestBodySize:    1,
 		Concurrency:           set.Limits.MaxConnections + 16,
-		MaxConnsPerIP:         set.Limits.MaxConnectionsPerIP,
 		NoDefaultServerHeader: true,
 		NoDefaultContentType:  true,
 		CloseOnShutdown:       true,
