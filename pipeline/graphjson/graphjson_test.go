@@ -1,0 +1,96 @@
+package graphjson
+
+import (
+	"encoding/json"
+	"testing"
+)
+
+func TestNormalise(t *testing.T) {
+	f := func(said, want string) {
+		t.Helper()
+		raw, err := Find(said)
+		var g *Graph
+		if err == nil {
+			g, err = Normalise(raw)
+		}
+		if err == nil {
+			g.Prune()
+			err = g.Validate()
+		}
+		got := "error"
+		if err == nil {
+			b, _ := json.Marshal(g)
+			got = string(b)
+		}
+		if got != want {
+			t.Errorf("%s\ngot  %s %v\nwant %s", said, got, err, want)
+		}
+	}
+	const two = `{"nodes":[{"id":"a","type":"Entity","props":[]},{"id":"b","type":"Entity","props":[]}],"edges":[{"src":"a","dst":"b","type":"RELATED_TO","props":[]}]}`
+	const asTwo = `{"nodes":[{"id":"a"},{"id":"b"}],"edges":[{"src":"a","dst":"b"}]}`
+	f(asTwo, two)
+	f("```json\n"+asTwo+"\n```", two)
+	f("Here: "+asTwo+" done {", two)
+	f("[1] "+asTwo, "error") // the first whole value is a list of no nodes
+	f(`[{"id":"a"},{"id":"b"},{"from":"a","to":"b"}]`, two)
+	f(`{"items":[{"id":"a"},{"id":"b"},{"source":"a","target":"b"}]}`, two)
+	f(`{"nodes":[{"name":"Bob","label":"Person","props":{"age":3}},{"node_id":"acme","labels":["Company","Org"]},{"id":"x"}],"edges":[{"source":"Bob","target":"acme","label":"WORKS"}]}`,
+		`{"nodes":[{"id":"Bob","type":"Person","props":[{"key":"age","value":3},{"key":"name","value":"Bob"}]},{"id":"acme","type":"Company","props":[]},{"id":"x","type":"Entity","props":[]}],"edges":[{"src":"Bob","dst":"acme","type":"WORKS","props":[]}]}`)
+	f(`{"nodes":[{"id":"a","type":"T","props":[{"key":"k","value":1}]},{"id":"a","type":"U","props":[{"key":"k","value":1},{"key":"k","value":2}]}],"edges":[]}`,
+		`{"nodes":[{"id":"a","type":"T","props":[{"key":"k","value":1},{"key":"k","value":2}]}],"edges":[]}`)
+	f(`{"nodes":[{"id":"a","props":[{"key":"","value":1},{"key":"n","value":null},{"key":"s","value":"  "},{"key":"z","value":0},{"key":"f","value":false}]}]}`,
+		`{"nodes":[{"id":"a","type":"Entity","props":[{"key":"z","value":0},{"key":"f","value":false}]}],"edges":[]}`)
+	f(`{"nodes":[{"id":7}]}`, `{"nodes":[{"id":"7","type":"Entity","props":[]}],"edges":[]}`)
+	f(`{"nodes":[{"type":"T"}],"edges":[]}`, "error")
+	f(`{"nodes":[{"id":"a","props":{"o":{"x":1}}}],"edges":[]}`, "error")
+	f(`{"edges":[{"src":"a"}]}`, "error")
+	f(`{"a":1}`, "error")
+	f(`sorry`, "error")
+	f(``, "error")
+}
+
+func TestStore(t *testing.T) {
+	g, err := Normalise(json.RawMessage(`{"nodes":[{"id":"a","name":"A","props":{"o":{"x":[1]},"n":null}}],"edges":[{"src":"a","dst":"a","type":"R"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	entities, relations := g.Store()
+	if len(entities) != 1 || entities[0].Name != "A" || string(entities[0].Props[0].Value) != `"{\"x\":[1]}"` || len(relations) != 1 || relations[0].Type != "R" {
+		t.Errorf("%+v %+v", entities, relations)
+	}
+}
+
+func TestSchemaIsJSON(t *testing.T) {
+	if !json.Valid(Schema) || len(SchemaHash) != 64 {
+		t.Error(SchemaHash)
+	}
+}
+
+// Whatever a model says, what passes is a graph that keeps to the schema, and
+// normalising it again changes nothing.
+func FuzzNormalise(f *testing.F) {
+	f.Add(`{"nodes":[{"name":"Bob","labels":["P"],"props":{"a":3}}],"edges":[{"from":"Bob","to":1}]}`)
+	f.Add("x {[ ```json\n[{\"id\":\"a\"}]")
+	f.Fuzz(func(t *testing.T, said string) {
+		raw, err := Find(said)
+		if err != nil {
+			return
+		}
+		g, err := Normalise(raw)
+		if err != nil {
+			return
+		}
+		g.Prune()
+		if g.Validate() != nil {
+			return
+		}
+		b, err := json.Marshal(g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Normalise(b)
+		if err != nil || again.Validate() != nil || len(again.Nodes) != len(g.Nodes) || len(again.Edges) != len(g.Edges) {
+			t.Fatalf("%s: %v", b, err)
+		}
+	})
+}
