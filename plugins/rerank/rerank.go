@@ -85,7 +85,7 @@ func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeli
 		h.requests.WithLabelValues("off").Inc()
 	case ex.Skips("rerank") || r.Options.Rerank != nil && !*r.Options.Rerank:
 		h.requests.WithLabelValues("off").Inc()
-		ex.Passages = ex.Passages[:min(keep, len(ex.Passages))]
+		ex.Passages = slices.Delete(ex.Passages, min(keep, len(ex.Passages)), len(ex.Passages))
 	default:
 		if err := h.rank(ctx, ex, r, keep); err != nil {
 			return err
@@ -121,6 +121,6 @@ func (h *handler) rank(ctx context.Context, ex *pipeline.Exchange, r *pipeline.R
 	if h.OnError == "fail" {
 		return rag.Unavailable(err)
 	}
-	ex.Passages = ex.Passages[:min(keep, len(ex.Passages))]
+	ex.Passages = slices.Delete(ex.Passages, min(keep, len(ex.Passages)), len(ex.Passages))
 	return nil
 }

@@ -1,0 +1,177 @@
+// Package prompt puts the passages and facts that were found into a chat request,
+// and tells the client what the answer was made from.
+//
+// What was found goes into the last user's message, in front of the question, so
+// that what comes before it stays as it was and caches of prompts go on to hit.
+// It is fenced by a tag that nobody can foresee, freed of whatever could pass for
+// the tag or for a marker of roles, and never longer than its budget.
+//
+// Stock clients see headers, and annotations on the markers in a whole answer;
+// more only if they ask for it.
+package prompt
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/chat"
+	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/rag"
+)
+
+//go:embed prompt.go
+var source string
+
+// Plugin describes prompt to a registry.
+var Plugin = config.Define[pipeline.Handler]("prompt", Config{
+	Placement: "last_user", MaxTokens: 6000, Shares: Shares{0.75, 0.2}, Empty: "passthrough", Citations: true,
+}, source)
+
+// Config puts what was found into the prompt.
+type Config struct {
+	// Placement is where it goes: last_user puts it into the last user's
+	// message, in front of the question; developer into a message of its own in
+	// front of that; system_append behind the first system message, which gives
+	// documents more of a say than they should have.
+	Placement string `yaml:"placement" check:"enum=last_user|developer|system_append"`
+	// MaxTokens bounds it. It is less where the model's context_window leaves
+	// less, and where a request asks for less.
+	MaxTokens int `yaml:"max_tokens" check:"min=64,max=1000000"`
+	// Shares are the parts of it for passages and for facts.
+	Shares Shares `yaml:"shares"`
+	// Empty is what happens when nothing was found: passthrough leaves the
+	// request as it is, say_so tells the model that there is nothing.
+	Empty string `yaml:"empty" check:"enum=passthrough|say_so"`
+	// Citations asks the model to cite passages as [1], and annotates what it
+	// cites in answers that are no streams.
+	Citations bool `yaml:"citations"`
+	// Contexts keeps what each answer was made from, for clients to fetch.
+	Contexts config.Ref[*rag.Contexts] `yaml:"contexts"`
+}
+
+// Shares are parts of the budget.
+type Shares struct {
+	// Text is the part for passages, which also get what facts leave over.
+	Text config.Ratio `yaml:"text" check:"min=0"`
+	// Graph is the part for facts.
+	Graph config.Ratio `yaml:"graph" check:"min=0"`
+}
+
+// Validate refuses settings that contradict each other.
+func (c Config) Validate() error {
+	if sum := c.Shares.Text + c.Shares.Graph; sum > 1 || sum <= 0 {
+		return errors.New("shares add up to more than the whole, or to nothing")
+	}
+	return nil
+}
+
+// Build implements config.Builder.
+func (c Config) Build(context.Context, config.Env) (pipeline.Handler, error) {
+	h := &handler{Config: c}
+	if !c.Contexts.IsZero() {
+		h.contexts = c.Contexts.Get()
+	}
+	_, err := rand.Read(h.secret[:])
+	return h, err
+}
+
+type handler struct {
+	Config
+	contexts *rag.Contexts // nil: none are kept
+	secret   [32]byte      // behind the tags
+}
+
+// Handle implements pipeline.Handler.
+func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
+	r, err := rag.Begin(ex)
+	if err != nil {
+		return err
+	}
+	if ex.Op != pipeline.OpChat || ex.Skips("prompt") {
+		return next.Handle(ctx, ex)
+	}
+	t := &told{r: r, status: "off", began: ex.Began}
+	if !r.Off {
+		if r.Options.Switch == pipeline.RetrievalRequired && failed(r.Degraded) {
+			return rag.Unavailable(errors.New(strings.Join(r.Degraded, ", ")))
+		}
+		if err := h.fill(ex, r, t); err != nil {
+			return err
+		}
+	}
+	if err := next.Handle(ctx, ex); err != nil {
+		return err
+	}
+	t.headers(&ex.Response.Header)
+	return h.account(ex, t)
+}
+
+// failed reports whether what is missing is retrieval itself.
+func failed(degraded []string) bool {
+	return slices.ContainsFunc(degraded, func(d string) bool {
+		return strings.HasPrefix(d, "retrieve:") || strings.HasPrefix(d, "all:")
+	})
+}
+
+// fill puts the block into the request, and notes what is in it.
+func (h *handler) fill(ex *pipeline.Exchange, r *pipeline.Retrieval, t *told) error {
+	body, err := ex.Chat()
+	if err != nil {
+		return err
+	}
+	m, err := body.Messages()
+	if err != nil {
+		return nil // for the upstream to refuse
+	}
+	at := rag.LastUser(m, m.Len())
+	if at < 0 {
+		return nil
+	}
+	if n := r.Options.TopK; n > 0 && n < len(ex.Passages) {
+		ex.Passages = slices.Delete(ex.Passages, n, len(ex.Passages))
+	}
+	b := h.compose(ex, r, budget(h.MaxTokens, ex, r, body, m))
+	switch {
+	case len(r.Degraded) > 0:
+		t.status = "degraded"
+	case b.empty():
+		t.status = "empty"
+	default:
+		t.status = "hit"
+	}
+	if b.text != "" {
+		ex.Request.Body = h.place(m, at, b.text)
+	}
+	// What follows sees what the answer is made from, such as the key of a cache.
+	ex.Passages = append(ex.Passages[:0], b.used...)
+	t.sources, t.facts = sources(b.used), b.facts
+	if h.contexts != nil {
+		id := rag.NewContextID()
+		if h.contexts.Put(rag.Tenant(ex), id, t.context(id, time.Now())) {
+			r.ContextID = id
+		}
+	}
+	return nil
+}
+
+// place returns the body with the block in its place.
+func (h *handler) place(m *chat.Messages, at int, block string) []byte {
+	switch h.Placement {
+	case "developer":
+		return m.WithMessage(nil, at, chat.AppendMessage(nil, "developer", block))
+	case "system_append":
+		for i := range m.Len() {
+			if role := string(m.At(i).Role); role == "system" || role == "developer" {
+				return m.WithText(nil, i, []byte("\n\n"+block), true)
+			}
+		}
+		return m.WithMessage(nil, 0, chat.AppendMessage(nil, "system", block))
+	}
+	return m.WithText(nil, at, []byte(block+"\n\n"), false)
+}
