@@ -1,0 +1,247 @@
+// Package extract is the endpoint that makes a knowledge graph of a text: POST
+// /graph/extract. It asks the models of its provider chain and answers with the
+// first graph that is acceptable: well-formed, and with enough nodes and edges.
+// Whoever else is still at work is cancelled at once.
+//
+// Each model is asked through the stages that follow in the route, so breakers,
+// caches and fallbacks work here as in a chat.
+package extract
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/ask"
+	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/detail"
+	"github.com/headrace/headrace/pipeline/graphjson"
+)
+
+//go:embed extract.go
+var source string
+
+// Plugin describes extract to a registry.
+var Plugin = config.Define[pipeline.Handler]("graph_extract", Config{
+	Chain:    []string{"graph-extractor", "graph-extractor-o1mini", "graph-extractor-gemini"},
+	Mode:     "race",
+	After:    500 * time.Millisecond,
+	MinNodes: 1, MinEdges: 1,
+	MaxAttempts: 2,
+	MaxContext:  64 << 10,
+	AtOnce:      4,
+}, source)
+
+// Config answers POST /graph/extract. It stands first in its route; the stages
+// behind it are run for each model that is asked.
+type Config struct {
+	// Chain names the models to ask, the preferred first, where the request
+	// names none. Names that the file does not declare are passed over.
+	Chain []string `yaml:"chain"`
+	// Mode says who is asked when: race asks all at once; hedge the first, and
+	// the next when one fails or takes too long; chain one after the other.
+	Mode string `yaml:"mode" check:"enum=race|hedge|chain"`
+	// After is how long mode hedge waits for an answer before the next model is
+	// asked as well.
+	After time.Duration `yaml:"after" check:"min=1ms,max=5m"`
+	// MinNodes is how many nodes a graph must have, unless the request says so.
+	MinNodes int `yaml:"min_nodes" check:"min=0,max=5000"`
+	// MinEdges is how many edges a graph must have, unless the request says so.
+	MinEdges int `yaml:"min_edges" check:"min=0,max=10000"`
+	// AllowEmpty takes a graph of any size, unless the request says otherwise.
+	AllowEmpty bool `yaml:"allow_empty"`
+	// MaxAttempts is how often each model is asked, repairs not counted.
+	MaxAttempts int `yaml:"max_attempts" check:"min=1,max=5"`
+	// MaxContext bounds the text.
+	MaxContext config.Size `yaml:"max_context" check:"min=1KiB,max=4MiB"`
+	// AtOnce bounds how many models are asked at the same time.
+	AtOnce int `yaml:"at_once" check:"min=1,max=16"`
+	// Graph is the store that a request with upsert writes to.
+	Graph config.Ref[pipeline.GraphStore] `yaml:"graph"`
+}
+
+// Build implements config.Builder.
+func (c Config) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
+	h := &handler{Config: c, log: env.Log}
+	if !c.Graph.IsZero() {
+		h.graph = c.Graph.Get()
+	}
+	return h, nil
+}
+
+type handler struct {
+	Config
+	graph pipeline.GraphStore // nil: nothing can be written
+	log   *slog.Logger
+	lanes sync.WaitGroup // models that are being asked
+}
+
+// Close waits for the models whose answer came too late.
+func (h *handler) Close() error {
+	h.lanes.Wait()
+	return nil
+}
+
+// Refuse implements pipeline.Endpoint.
+func (h *handler) Refuse(e *pipeline.Error) (int, []byte) { return detail.Refuse(e) }
+
+// A query is what one request asks for.
+type query struct {
+	context        string
+	strict, repair bool
+	minNodes       int
+	minEdges       int
+	allowEmpty     bool
+	maxAttempts    int
+	chain          []string
+	mode           string
+	upsert         bool
+	docID, chunkID string
+	tenant         string
+}
+
+// maxChain and maxTries bound what one request may ask for.
+const (
+	maxChain = 16
+	maxTries = 5
+)
+
+// parse reads the request.
+func (h *handler) parse(ex *pipeline.Exchange) (*query, error) {
+	r, err := detail.Read(ex)
+	if err != nil {
+		return nil, err
+	}
+	q := &query{
+		context: r.NeedString("context"),
+		strict:  r.Bool("strict", true), repair: r.Bool("repair_if_invalid", true),
+		minNodes: r.OptInt("min_nodes", h.MinNodes), minEdges: r.OptInt("min_edges", h.MinEdges),
+		allowEmpty:  r.OptBool("allow_empty", h.AllowEmpty),
+		maxAttempts: r.OptInt("max_attempts", h.MaxAttempts),
+		chain:       r.OptStrings("provider_chain"),
+		mode:        h.Mode,
+		upsert:      r.OptBool("upsert", false),
+	}
+	if m := r.OptString("mode"); m != nil {
+		q.mode = *m
+		if *m != "race" && *m != "hedge" && *m != "chain" {
+			r.Refuse("mode", "enum", "Input should be 'race', 'hedge' or 'chain'", map[string]string{"expected": "'race', 'hedge' or 'chain'"})
+		}
+	}
+	if s := r.OptString("doc_id"); s != nil {
+		q.docID = *s
+	}
+	if s := r.OptString("chunk_id"); s != nil {
+		q.chunkID = *s
+	}
+	if q.maxAttempts > maxTries {
+		r.Refuse("max_attempts", "less_than_equal", fmt.Sprintf("Input should be less than or equal to %d", maxTries), map[string]int{"le": maxTries})
+	}
+	if len(q.chain) > maxChain {
+		r.Refuse("provider_chain", "too_long", fmt.Sprintf("List should have at most %d items", maxChain), map[string]int{"max_length": maxChain})
+	}
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	if len(q.chain) == 0 {
+		q.chain = h.Chain
+	}
+	q.tenant = ex.Tenant
+	if q.tenant == "" {
+		q.tenant = "default"
+	}
+	return q, h.check(q)
+}
+
+func (h *handler) check(q *query) error {
+	switch {
+	case strings.TrimSpace(q.context) == "":
+		return detail.Fail(400, "missing_field", "context must be a non-empty string")
+	case len(q.context) > int(h.MaxContext):
+		return detail.Fail(413, "request_too_large", fmt.Sprintf("context is longer than %d bytes", h.MaxContext))
+	case q.upsert && h.graph == nil:
+		return detail.Fail(503, "store_unavailable", "neo4j_unavailable: no graph store is set up for upsert")
+	}
+	return nil
+}
+
+// Handle implements pipeline.Handler.
+func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
+	q, err := h.parse(ex)
+	if err != nil {
+		return err
+	}
+	won, attempts, err := h.run(ctx, ex, next, q)
+	if err != nil {
+		return err
+	}
+	if won == nil {
+		return failed(q, attempts)
+	}
+	answer := answer{OK: true, Data: won.graph, Provider: won.provider, SchemaHash: graphjson.SchemaHash, Attempts: attempts}
+	if q.upsert {
+		if answer.Upserted, err = h.write(ctx, q, won.graph); err != nil {
+			return err
+		}
+	}
+	body, err := json.Marshal(answer)
+	if err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	ask.Set(ex, 200, body)
+	return nil
+}
+
+type answer struct {
+	OK         bool             `json:"ok"`
+	Data       *graphjson.Graph `json:"data"`
+	Provider   string           `json:"provider"`
+	SchemaHash string           `json:"schema_hash"`
+	Attempts   []attempt        `json:"attempts"`
+	Upserted   *upserted        `json:"upserted,omitempty"`
+}
+
+type upserted struct {
+	Nodes   int              `json:"nodes"`
+	Edges   int              `json:"edges"`
+	Skipped []graphjson.Edge `json:"skipped_edges"`
+}
+
+func (h *handler) write(ctx context.Context, q *query, g *graphjson.Graph) (*upserted, error) {
+	w := pipeline.GraphWrite{Tenant: q.tenant, DocID: q.docID, ChunkID: q.chunkID}
+	w.Entities, w.Relations = g.Store()
+	done, err := h.graph.Write(ctx, w)
+	if err != nil {
+		if e, ok := errors.AsType[*pipeline.Error](err); ok {
+			return nil, e
+		}
+		h.log.Warn("a graph could not be written", "error", err)
+		return nil, detail.Fail(502, "store_error", "neo4j_error: the graph was extracted and could not be written")
+	}
+	out := &upserted{Nodes: done.Entities, Edges: done.Relations, Skipped: []graphjson.Edge{}}
+	for _, r := range done.Skipped {
+		out.Skipped = append(out.Skipped, graphjson.Edge{Src: r.Src, Dst: r.Dst, Type: r.Type, Props: []graphjson.Prop{}})
+	}
+	return out, nil
+}
+
+// failed is the refusal that says what was tried.
+func failed(q *query, attempts []attempt) error {
+	const message = "no provider produced acceptable output"
+	body, err := json.Marshal(map[string]any{"detail": map[string]any{
+		"error": "graph_extraction_failed", "message": message,
+		"min_nodes": q.minNodes, "min_edges": q.minEdges, "allow_empty": q.allowEmpty, "max_attempts": q.maxAttempts,
+		"provider_chain": q.chain, "schema_hash": graphjson.SchemaHash, "attempts": attempts[:min(len(attempts), 50)],
+	}})
+	if err != nil {
+		return fmt.Errorf("write the refusal: %w", err)
+	}
+	return &pipeline.Error{Status: 422, Code: "graph_extraction_failed", Fault: pipeline.UpstreamFault, Body: body, Err: errors.New(message)}
+}

@@ -1,0 +1,226 @@
+package extract
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/chat"
+	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/pipetest"
+)
+
+const good = `{"nodes":[{"id":"a"},{"id":"b"}],"edges":[{"src":"a","dst":"b"}]}`
+
+// A model answers the n-th time, after a while, with text, or with a status.
+type model struct {
+	after  time.Duration
+	says   []string // by call; the last for all further ones
+	status int
+
+	mu        sync.Mutex
+	asked     []string // the bodies
+	cancelled atomic.Int32
+}
+
+// Call implements pipeline.Provider.
+func (m *model) Call(ctx context.Context, ex *pipeline.Exchange) error {
+	m.mu.Lock()
+	n := len(m.asked)
+	m.asked = append(m.asked, string(ex.Request.Body))
+	m.mu.Unlock()
+	select {
+	case <-time.After(m.after):
+	case <-ctx.Done():
+		m.cancelled.Add(1)
+		return pipeline.Cause(ctx)
+	}
+	ex.Response.Header.SetContentType("application/json")
+	if m.status != 0 {
+		ex.Response.Header.SetStatusCode(m.status)
+		ex.Response.Fault = pipeline.FaultOfStatus(m.status)
+		ex.Response.SetBody([]byte(`{"error":{"message":"secret words of the upstream"}}`))
+		return nil
+	}
+	says := m.says[min(n, len(m.says)-1)]
+	ex.Response.Header.SetStatusCode(200)
+	ex.Response.SetBody(append(append([]byte(`{"model":"upstream-name","choices":[{"message":{"content":`), chat.AppendString(nil, says)...), `}}]}`...))
+	return nil
+}
+
+// asks sends one request to models called m0, m1 and so on.
+func asks(t *testing.T, body string, models ...*model) (status int, answer map[string]any) {
+	t.Helper()
+	built, err := Config{Mode: "race", After: 500 * time.Millisecond, MinNodes: 1, MinEdges: 1, MaxAttempts: 2, MaxContext: 1 << 10, AtOnce: 4, Chain: []string{"m0", "m1", "m2"}}.
+		Build(t.Context(), config.Env{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := built.(*handler)
+	var list []*pipeline.Model
+	for i, m := range models {
+		target := &pipeline.Target{Index: i, Name: "t", Provider: m}
+		list = append(list, &pipeline.Model{Name: "m" + string(rune('0'+i)), Targets: []*pipeline.Target{target}})
+	}
+	ex := pipeline.Acquire(t.Context())
+	ex.Models = pipeline.NewModels(list)
+	ex.Request.Body = []byte(body)
+	call := pipeline.HandlerFunc(func(ctx context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
+		ex.Target = ex.Targets[0]
+		return pipeline.CallTarget.Handle(ctx, ex, nil)
+	})
+	err = h.Handle(ex.Context(), ex, pipeline.Chain{call})
+	raw := []byte(nil)
+	if e, ok := errors.AsType[*pipeline.Error](err); ok {
+		status, raw = h.Refuse(e)
+	} else if err != nil {
+		t.Fatal(err)
+	} else {
+		status, raw = ex.Response.Header.StatusCode(), []byte(pipetest.ReadAll(t, ex))
+	}
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		t.Fatal(err)
+	}
+	ex.Release()
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return status, answer
+}
+
+func TestTheFirstAcceptableAnswerWinsAtOnce(t *testing.T) {
+	f := func(mode string, took time.Duration, calls ...int) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			models := []*model{
+				{after: 300 * time.Millisecond, says: []string{good}},
+				{after: 100 * time.Millisecond, says: []string{good}},
+				{after: 2 * time.Second, says: []string{good}},
+			}
+			began := time.Now()
+			status, answer := asks(t, `{"context":"x","mode":"`+mode+`"}`, models...)
+			// Close has waited for the losers: they must have stopped at once.
+			if got := time.Since(began); got != took || status != 200 || answer["provider"] != "upstream-name" {
+				t.Errorf("%s took %v: %d %v", mode, got, status, answer)
+			}
+			for i, m := range models {
+				if len(m.asked) != calls[i] {
+					t.Errorf("%s asked m%d %d times, want %d", mode, i, len(m.asked), calls[i])
+				}
+			}
+			if mode == "race" && (models[0].cancelled.Load() != 1 || models[2].cancelled.Load() != 1) {
+				t.Error("the losers were not cancelled")
+			}
+		})
+	}
+	f("race", 100*time.Millisecond, 1, 1, 1)
+	f("hedge", 300*time.Millisecond, 1, 0, 0)
+	f("chain", 300*time.Millisecond, 1, 0, 0)
+}
+
+func TestHedge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow, bad, third := &model{after: 5 * time.Second, says: []string{good}}, &model{status: 500}, &model{after: 100 * time.Millisecond, says: []string{good}}
+		began := time.Now()
+		status, _ := asks(t, `{"context":"x","mode":"hedge","max_attempts":1}`, slow, bad, third)
+		// The second is asked after 500 ms, fails, and is followed at once.
+		if took := time.Since(began); status != 200 || took != 600*time.Millisecond {
+			t.Errorf("%d after %v", status, took)
+		}
+	})
+}
+
+// A fast answer that is not acceptable beats nobody.
+func TestUnacceptableAnswersLose(t *testing.T) {
+	f := func(fast *model, request string) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			slow := &model{after: time.Second, says: []string{good}}
+			status, answer := asks(t, request, fast, slow)
+			if status != 200 || len(answer["attempts"].([]any)) < 2 {
+				t.Errorf("%d %v", status, answer)
+			}
+		})
+	}
+	const request = `{"context":"x","provider_chain":["m0","m1"]}`
+	f(&model{says: []string{"prose"}}, request)
+	f(&model{says: []string{`{"nodes":[],"edges":[]}`}}, request)
+	f(&model{says: []string{`{"nodes":[{"id":"e","type":"error"}],"edges":[]}`}}, `{"context":"x","allow_empty":true,"provider_chain":["m0","m1"]}`)
+	f(&model{says: []string{`{"nodes":[{"id":"a","props":{"x":[1]}},{"id":"b"}],"edges":[{"src":"a","dst":"b"}]}`}}, request)
+	f(&model{status: 500}, request)
+	f(&model{status: 400}, request)
+	f(&model{says: []string{good}}, `{"context":"x","provider_chain":["unknown","m1"]}`)
+}
+
+func TestRepairsShowTheBadAnswer(t *testing.T) {
+	m := &model{says: []string{"no graph, alas", good}}
+	status, answer := asks(t, `{"context":"x","provider_chain":["m0"]}`, m)
+	if status != 200 || answer["provider"] != "m0" || len(m.asked) != 2 || !strings.Contains(m.asked[1], "no graph, alas") {
+		t.Errorf("%d %v %q", status, answer, m.asked)
+	}
+	// Nothing to repair where the upstream failed, and no repair where none is
+	// wished.
+	m = &model{status: 500}
+	status, answer = asks(t, `{"context":"x","provider_chain":["m0"]}`, m)
+	if status != 422 || len(m.asked) != 2 || strings.Contains(strings.Join(m.asked, ""), "secret words") {
+		t.Errorf("%d %v %q", status, answer, m.asked)
+	}
+	m = &model{says: []string{"alas", good}}
+	if status, _ = asks(t, `{"context":"x","provider_chain":["m0"],"repair_if_invalid":false,"max_attempts":1}`, m); status != 422 || len(m.asked) != 1 {
+		t.Errorf("%d %q", status, m.asked)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	f := func(body string, status int, want string) {
+		t.Helper()
+		got, answer := asks(t, body, &model{says: []string{`{"nodes":[],"edges":[]}`}})
+		if raw, _ := json.Marshal(answer); got != status || !strings.Contains(string(raw), want) {
+			t.Errorf("%s: %d %s", body, got, raw)
+		}
+	}
+	f(`{}`, 422, `"missing"`)
+	f(`{"context":5}`, 422, "string_type")
+	f(`{"context":" "}`, 400, "context must be a non-empty string")
+	f(`{"context":"`+strings.Repeat("x", 2000)+`"}`, 413, "longer than 1024 bytes")
+	f(`{"context":"x","mode":"all"}`, 422, "enum")
+	f(`{"context":"x","max_attempts":99}`, 422, "less_than_equal")
+	f(`{"context":"x","provider_chain":[`+strings.Repeat(`"m0",`, 20)+`"m0"]}`, 422, "too_long")
+	f(`{"context":"x","upsert":true}`, 503, "neo4j_unavailable")
+	f(`{"context":"x","max_attempts":0}`, 422, `"attempts":[]`)
+	f(`{"context":"x","provider_chain":["m0"]}`, 422, `"error":"graph_extraction_failed"`)
+	f(`{"context":"x","min_nodes":-1,"min_edges":0,"provider_chain":["m0"]}`, 200, `{"edges":[],"nodes":[]}`)
+}
+
+func TestAClientThatLeavesEndsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &model{after: time.Hour, says: []string{good}}
+		built, _ := Config{Mode: "race", After: time.Second, MaxAttempts: 2, MaxContext: 1 << 10, AtOnce: 4}.Build(t.Context(), config.Env{Log: slog.New(slog.DiscardHandler)})
+		ex := pipeline.Acquire(t.Context())
+		ex.Models = pipeline.NewModels([]*pipeline.Model{{Name: "m", Targets: []*pipeline.Target{{Provider: m}}}})
+		ex.Request.Body = []byte(`{"context":"x","provider_chain":["m"]}`)
+		go func() {
+			time.Sleep(time.Second)
+			ex.Scope().Cancel(pipeline.ErrClientGone)
+		}()
+		call := pipeline.HandlerFunc(func(ctx context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
+			return ex.Targets[0].Provider.Call(ctx, ex)
+		})
+		if err := built.Handle(ex.Context(), ex, pipeline.Chain{call}); !errors.Is(err, pipeline.ErrClientGone) {
+			t.Error(err)
+		}
+		ex.Release()
+		_ = built.(*handler).Close()
+		if m.cancelled.Load() != 1 {
+			t.Error("the model was not told")
+		}
+	})
+}

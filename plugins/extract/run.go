@@ -1,0 +1,145 @@
+package extract
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/graphjson"
+)
+
+// A result is what came of asking one model.
+type result struct {
+	index    int
+	graph    *graphjson.Graph // nil: nothing acceptable
+	provider string           // who made the graph
+	target   *pipeline.Target
+	attempts []attempt
+}
+
+// An attempt is one call to a model, as it is reported.
+type attempt struct {
+	Provider string `json:"provider"`
+	Attempt  int    `json:"attempt"`
+	Repair   bool   `json:"repair"`
+	// Outcome is accepted, invalid, too_small, error or cancelled.
+	Outcome string `json:"outcome"`
+	Message string `json:"message,omitempty"`
+	Millis  int64  `json:"ms"`
+}
+
+// A race is one request on its way. It belongs to the goroutine of the request;
+// models are asked in goroutines of their own, which talk to it by results.
+type race struct {
+	h       *handler
+	q       *query
+	ex      *pipeline.Exchange
+	next    pipeline.Chain
+	results chan result
+	running map[int]*pipeline.Exchange // branches of the models being asked
+	began   map[int]time.Time
+	started int
+}
+
+// run asks the models as the mode says. It returns the first acceptable graph,
+// or nil if there is none, and all that was tried.
+func (h *handler) run(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain, q *query) (*result, []attempt, error) {
+	r := &race{
+		h: h, q: q, ex: ex, next: next,
+		results: make(chan result, len(q.chain)), // nobody who is late has to wait
+		running: map[int]*pipeline.Exchange{}, began: map[int]time.Time{},
+	}
+	defer r.cancel(pipeline.ErrLost)
+	attempts := []attempt{}
+	if q.maxAttempts < 1 {
+		return nil, attempts, nil
+	}
+	timer := time.NewTimer(h.After)
+	defer timer.Stop()
+	for {
+		r.start(ctx)
+		if len(r.running) == 0 {
+			return nil, attempts, nil
+		}
+		select {
+		case res := <-r.results:
+			r.done(res.index)
+			attempts = append(attempts, res.attempts...)
+			if res.graph != nil {
+				ex.Target = res.target
+				return &res, append(attempts, r.cancelled()...), nil
+			}
+			if q.mode == "hedge" {
+				r.one(ctx)
+			}
+		case <-timer.C:
+			if q.mode == "hedge" && len(r.running) < h.AtOnce {
+				r.one(ctx)
+			}
+			timer.Reset(h.After)
+		case <-ctx.Done():
+			r.cancel(pipeline.Cause(ctx))
+			return nil, nil, pipeline.Cause(ctx)
+		}
+	}
+}
+
+// start asks those whose turn it is: with mode race as many as may run at once,
+// else one if nobody is being asked.
+func (r *race) start(ctx context.Context) {
+	most := 1
+	if r.q.mode == "race" {
+		most = r.h.AtOnce
+	}
+	for len(r.running) < most && r.one(ctx) {
+	}
+}
+
+// one asks the next model. It reports false if there is none.
+func (r *race) one(ctx context.Context) bool {
+	if r.started == len(r.q.chain) {
+		return false
+	}
+	i := r.started
+	r.started++
+	branch := r.ex.Fork(ctx)
+	r.running[i], r.began[i] = branch, time.Now()
+	alias := r.q.chain[i]
+	r.h.lanes.Go(func() {
+		res := result{index: i}
+		defer branch.Release()
+		defer func() {
+			if p := recover(); p != nil {
+				r.h.log.Error("asking a model panicked", "model", alias, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+				res = result{index: i, attempts: []attempt{{Provider: alias, Attempt: 1, Outcome: "error", Message: "internal error"}}}
+			}
+			r.results <- res
+		}()
+		p := provider{h: r.h, q: r.q, alias: alias, branch: branch, next: r.next}
+		p.ask(&res)
+	})
+	return true
+}
+
+// done forgets a model that has answered.
+func (r *race) done(i int) { delete(r.running, i) }
+
+// cancel ends what is still running. Nobody waits for it here.
+func (r *race) cancel(cause error) {
+	for i, branch := range r.running {
+		branch.Scope().Cancel(cause)
+		delete(r.running, i)
+	}
+}
+
+// cancelled reports the models that are still being asked.
+func (r *race) cancelled() (out []attempt) {
+	for i := range r.started {
+		if r.running[i] != nil {
+			out = append(out, attempt{Provider: r.q.chain[i], Attempt: 1, Outcome: "cancelled", Millis: time.Since(r.began[i]).Milliseconds()})
+		}
+	}
+	return out
+}
