@@ -6,9 +6,10 @@ import (
 	"slices"
 	"strings"
 
-	client "github.com/qdrant/go-client/qdrant"
-
 	"github.com/google/uuid"
+	client "github.com/qdrant/go-client/qdrant"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/headrace/headrace/pipeline"
 )
@@ -76,8 +77,8 @@ func (s *Store) Search(ctx context.Context, q pipeline.SearchQuery) (pipeline.Le
 
 // forget drops what is known of a collection that is not what it was.
 func (s *Store) forget(name string, err error) {
-	e, _ := err.(*pipeline.Error)
-	if e != nil && (e.Code == "collection_not_found" || e.Code == "store_error") {
+	switch status.Code(err) {
+	case codes.NotFound, codes.InvalidArgument:
 		s.schemas.Delete(name)
 	}
 }
