@@ -9,16 +9,25 @@ import (
 	"github.com/headrace/headrace/plugins/breaker"
 	"github.com/headrace/headrace/plugins/cache"
 	"github.com/headrace/headrace/plugins/call"
+	"github.com/headrace/headrace/plugins/contexts"
+	"github.com/headrace/headrace/plugins/graph"
+	"github.com/headrace/headrace/plugins/prompt"
 	"github.com/headrace/headrace/plugins/race"
+	"github.com/headrace/headrace/plugins/rerank"
+	"github.com/headrace/headrace/plugins/retrieve"
+	"github.com/headrace/headrace/providers/embedder"
 	"github.com/headrace/headrace/providers/litellm"
 	"github.com/headrace/headrace/providers/memory"
 	"github.com/headrace/headrace/providers/offline"
+	"github.com/headrace/headrace/providers/reranker"
 )
 
 // Components returns every built-in component.
 func Components() config.Registry {
 	return config.Registry{
 		all.Plugin, auth.Plugin, breaker.Plugin, cache.Plugin, call.Plugin, race.Plugin,
+		contexts.Plugin, contexts.Store, graph.Plugin, prompt.Plugin, rerank.Plugin, retrieve.Plugin,
 		litellm.Component, memory.Component, offline.Component,
+		embedder.Component, embedder.Hash, reranker.Component, reranker.Lexical,
 	}
 }
