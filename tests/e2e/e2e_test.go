@@ -374,6 +374,80 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestStagesOff: each stage can be left out of the shipped file as the README
+// says, and out of one request.
+func TestStagesOff(t *testing.T) {
+	t.Parallel()
+	first, second := stub.Start(), stub.Start()
+	defer first.Close()
+	defer second.Close()
+	shipped, err := os.ReadFile(filepath.Join(harness.Root(t), "gateway.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const (
+		cache = "      - cache: { store: answers, ttl: 10m }\n"
+		race  = "      - race:\n          after: p95\n          floor: 50ms          # never sooner than this\n          budget: 10%          # of all requests, at most, are sent a second time\n"
+		each  = "          each:\n            - breaker: { failures: 5, cooldown: 10s }\n"
+	)
+	start := func(cut, put string) *harness.Gateway {
+		t.Helper()
+		text := string(shipped)
+		if cut != "" {
+			// Comments stand between the lines of race and each.
+			for _, part := range strings.SplitAfter(cut, "\n") {
+				if !strings.Contains(text, part) {
+					t.Fatalf("gateway.yaml has no line %q", part)
+				}
+				text, put = strings.Replace(text, part, put, 1), ""
+			}
+		}
+		file := filepath.Join(t.TempDir(), "gateway.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		first.Reset()
+		second.Reset()
+		return harness.Start(t, file, "HEADRACE_UPSTREAM="+first.URL, "HEADRACE_UPSTREAM_2="+second.URL)
+	}
+
+	g, text := start(cache, ""), unique()
+	for range 2 {
+		if a := chat(t, g, "echo", text); a.StatusCode != 200 || a.Header.Get("X-Headrace-Cache") != "" {
+			t.Errorf("without a cache: %v", a)
+		}
+	}
+	if n := len(first.Requests()); n != 2 {
+		t.Errorf("without a cache the upstream was asked %d times for two requests", n)
+	}
+
+	g = start(race+each, "      - call: {}\n")
+	first.Behave("error-500")
+	if a := chat(t, g, "echo", unique()); a.StatusCode != 500 || len(second.Requests()) != 0 {
+		t.Errorf("without a race the second upstream was asked: %v", a)
+	}
+
+	g = start(each, "")
+	first.Behave("error-500")
+	for range 10 {
+		if a := chat(t, g, "echo", unique(), "X-Headrace-Skip", "race"); a.StatusCode != 500 {
+			t.Errorf("without a breaker: %v", a)
+		}
+	}
+	if n := len(first.Requests()); n != 10 {
+		t.Errorf("without a breaker the first upstream was asked %d times for ten requests", n)
+	}
+
+	g = start("", "")
+	first.Behave("error-500")
+	if a := chat(t, g, "echo", unique(), "X-Headrace-Skip", "race"); a.StatusCode != 500 || len(second.Requests()) != 0 {
+		t.Errorf("a request that leaves the race out: %v", a)
+	}
+	if a := chat(t, g, "echo", unique()); a.StatusCode != 200 {
+		t.Errorf("a request that does not: %v", a)
+	}
+}
+
 // TestReadme: every YAML block of the documents is a file that loads.
 func TestReadme(t *testing.T) {
 	t.Parallel()
