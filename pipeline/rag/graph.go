@@ -89,7 +89,7 @@ func (w *Walker) Walk(ctx context.Context, q WalkQuery) (Walked, error) {
 	var related *Leg[[]pipeline.Related]
 	if anchors := anchors(q); len(anchors) > 0 && q.From != FromQuery {
 		tried++
-		limit := q.Add + max(0, len(q.Hits)-len(anchors))
+		limit := spare(q.Add) + max(0, len(q.Hits)-len(anchors))
 		related = Start(&w.Legs, func() ([]pipeline.Related, error) {
 			return w.Graph.Related(ctx, pipeline.RelatedQuery{
 				Tenant: q.Tenant, Chunks: anchors, Limit: limit, HubCap: q.HubCap, MaxSeeds: q.MaxSeeds,
@@ -200,11 +200,9 @@ func (w *Walker) chunks(ctx context.Context, q WalkQuery, near []pipeline.Relate
 		}
 	}
 	near = slices.DeleteFunc(slices.Clone(near), func(r pipeline.Related) bool { return front[r.ID] })
-	// Without a filter all are as good as there; a few may belong to another
-	// collection.
 	wanted := near
 	if q.Filter == nil {
-		wanted = near[:min(len(near), 2*q.Add)]
+		wanted = near[:min(len(near), spare(q.Add))]
 	}
 	var ids []string
 	for i := range wanted {
@@ -238,6 +236,10 @@ func (w *Walker) chunks(ctx context.Context, q WalkQuery, near []pipeline.Relate
 	}
 	return out, err
 }
+
+// spare is how many chunks are looked at to find n: the graph knows nothing of
+// collections, so that some may belong to another.
+func spare(n int) int { return 2*n + 5 }
 
 // Merge puts what the graph has found behind the first after hits, and takes it
 // out further down. What is in front keeps its place, so that the graph can
