@@ -1,0 +1,242 @@
+package ingest
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+// The types of the entities that are written here.
+const (
+	concept = "Concept"
+	topic   = "Topic"
+)
+
+// A Grapher adds to a document what it says of the graph.
+type Grapher interface {
+	Add(p *Prepared)
+}
+
+// Titles is a Grapher without a model: what a document is called is an entity,
+// and every chunk that has the title of a document in its text mentions it.
+type Titles struct {
+	root  node
+	names map[string]string // by id
+}
+
+type node struct {
+	next map[rune]*node
+	id   string // of the title that ends here
+}
+
+// NewTitles returns a Grapher for documents with these titles. Titles of fewer
+// than two characters, or three of Latin script, are everywhere and left out,
+// and what stands in brackets at the end of one is not part of it.
+func NewTitles(titles []string) *Titles {
+	t := &Titles{names: map[string]string{}}
+	for _, title := range titles {
+		name := Topic(title)
+		id := EntityID(name)
+		if n := utf8.RuneCountInString(id); n < 2 || n < 3 && len(id) == n || len(id) > maxEntity {
+			continue
+		}
+		if t.names[id] != "" {
+			continue
+		}
+		t.names[id] = name
+		at := &t.root
+		for _, r := range id {
+			if at.next == nil {
+				at.next = map[rune]*node{}
+			}
+			if at.next[r] == nil {
+				at.next[r] = &node{}
+			}
+			at = at.next[r]
+		}
+		at.id = id
+	}
+	return t
+}
+
+// Topic is what a title names: "Weir (river)" is about a weir.
+func Topic(title string) string {
+	title = squeeze(title)
+	for _, pair := range []string{"()", "（）"} {
+		open, shut := pair[:len(pair)/2], pair[len(pair)/2:]
+		if i := strings.LastIndex(title, open); i > 0 && strings.HasSuffix(title, shut) {
+			title = strings.TrimSpace(title[:i])
+		}
+	}
+	return title
+}
+
+// Add implements Grapher.
+func (t *Titles) Add(p *Prepared) {
+	own := EntityID(Topic(p.Title))
+	for i := range p.Chunks {
+		if t.names[own] != "" {
+			p.Chunks[i].link(p.entity(t.names[own], topic))
+		}
+		for _, id := range t.find(p.Chunks[i].Text) {
+			p.Chunks[i].link(p.entity(t.names[id], topic))
+		}
+	}
+}
+
+// find returns the titles in text, each once, as whole words. Of titles that
+// overlap, the longest at the first place counts.
+func (t *Titles) find(text string) []string {
+	var out []string
+	runes := []rune(squeeze(strings.ToLower(norm.NFKC.String(text))))
+	for i := 0; i < len(runes); i++ {
+		if i > 0 && joined(runes[i-1], runes[i]) {
+			continue
+		}
+		at, end, id := &t.root, i, ""
+		for k := i; k < len(runes); k++ {
+			if at = at.next[runes[k]]; at == nil {
+				break
+			}
+			if at.id != "" && (k+1 == len(runes) || !joined(runes[k], runes[k+1])) {
+				end, id = k, at.id
+			}
+		}
+		if id != "" {
+			if !slices.Contains(out, id) {
+				out = append(out, id)
+			}
+			i = end
+		}
+	}
+	return out
+}
+
+// joined reports whether no word ends between a and b. Scripts without spaces
+// have no words that one could tell.
+func joined(a, b rune) bool {
+	word := func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
+	wide := func(r rune) bool {
+		return unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai)
+	}
+	return word(a) && word(b) && !wide(a) && !wide(b)
+}
+
+// Triples is a Grapher that has been told what each document says.
+type Triples struct {
+	byID, byText map[string]*facts
+}
+
+// facts are what is known of one document.
+type facts struct {
+	DocID    string     `json:"doc_id"`
+	Title    string     `json:"title"`
+	Text     string     `json:"text"`
+	Entities []string   `json:"extracted_entities"`
+	Named    []string   `json:"entities"`
+	Triples  [][]string `json:"extracted_triples"`
+	Said     [][]string `json:"triples"`
+}
+
+// ReadTriples reads triples of subject, relation and object, in either of two
+// forms: one object per line with doc_id, or title and text, and triples and
+// entities; or one object whose docs have title, text, extracted_triples and
+// extracted_entities, as HippoRAG writes them.
+func ReadTriples(r io.Reader) (*Triples, error) {
+	t := &Triples{byID: map[string]*facts{}, byText: map[string]*facts{}}
+	b := bufio.NewReader(r)
+	dec := json.NewDecoder(b)
+	for at := 1; ; at++ {
+		var one struct {
+			facts
+			Docs []facts `json:"docs"`
+		}
+		switch err := dec.Decode(&one); {
+		case err == io.EOF:
+			return t, nil
+		case err != nil:
+			return nil, fmt.Errorf("triples: value %d: %w", at, err)
+		}
+		if one.Docs == nil {
+			one.Docs = []facts{one.facts}
+		}
+		for i := range one.Docs {
+			if err := t.add(&one.Docs[i]); err != nil {
+				return nil, fmt.Errorf("triples: value %d, document %d: %w", at, i+1, err)
+			}
+		}
+	}
+}
+
+func (t *Triples) add(f *facts) error {
+	switch {
+	case f.DocID != "":
+		t.byID[f.DocID] = f
+	case f.Text != "":
+		t.byText[squeeze(f.Title+"\n"+f.Text)] = f
+	default:
+		return fmt.Errorf("neither doc_id nor text tells what document it is about")
+	}
+	return nil
+}
+
+// Len is the number of documents that something is known of.
+func (t *Triples) Len() int { return len(t.byID) + len(t.byText) }
+
+// Add implements Grapher. A document is recognised by its id, or by title and
+// text if it is one chunk.
+func (t *Triples) Add(p *Prepared) {
+	f := t.byID[p.ID]
+	if f == nil && len(p.Chunks) > 0 {
+		f = t.byText[squeeze(p.Chunks[0].Text)]
+	}
+	if f == nil {
+		return
+	}
+	for _, triple := range append(f.Triples, f.Said...) {
+		if len(triple) != 3 {
+			continue // models leave parts out; what is left says nothing
+		}
+		src, dst := p.entity(triple[0], concept), p.entity(triple[2], concept)
+		if src == "" || dst == "" || src == dst {
+			continue
+		}
+		p.mention(triple[0], 0)
+		p.mention(triple[2], 0)
+		if kind := RelationType(triple[1]); kind != "" {
+			p.Relations = append(p.Relations, pipeline.Relation{Src: src, Dst: dst, Type: kind})
+		}
+	}
+	for _, name := range append(f.Entities, f.Named...) {
+		p.mention(name, 0)
+	}
+}
+
+// RelationType makes of words like "published by" a name that every graph store
+// takes: PUBLISHED_BY. It is empty if there are no letters in them.
+func RelationType(words string) string {
+	var b bytes.Buffer
+	chars := 0
+	for _, r := range strings.ToUpper(norm.NFKC.String(words)) {
+		switch {
+		case chars == 64:
+		case unicode.IsLetter(r), unicode.IsDigit(r) && chars > 0:
+			b.WriteRune(r)
+			chars++
+		case chars > 0 && !bytes.HasSuffix(b.Bytes(), []byte{'_'}):
+			b.WriteByte('_')
+			chars++
+		}
+	}
+	return string(bytes.TrimRight(b.Bytes(), "_"))
+}

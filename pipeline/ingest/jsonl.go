@@ -1,0 +1,92 @@
+package ingest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// A line is one document of a JSONL file. Unknown members are refused, so that
+// a misspelt one is not lost unseen.
+type line struct {
+	ID       string          `json:"id"`
+	DocID    string          `json:"doc_id"`
+	Title    string          `json:"title"`
+	Text     string          `json:"text"`
+	URL      string          `json:"url"`
+	Metadata json.RawMessage `json:"metadata"`
+	Entities []entityName    `json:"entities"`
+}
+
+// An entityName is a name, or an object that has one.
+type entityName string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (n *entityName) UnmarshalJSON(b []byte) error {
+	var s string
+	if json.Unmarshal(b, &s) == nil {
+		*n = entityName(s)
+		return nil
+	}
+	var o struct{ ID, Name string }
+	if err := json.Unmarshal(b, &o); err != nil || o.ID+o.Name == "" {
+		return errors.New("an entity is a name, or an object with id or name")
+	}
+	if o.Name == "" {
+		o.Name = o.ID
+	}
+	*n = entityName(o.Name)
+	return nil
+}
+
+// lines reads a JSONL file: one document on each line, or several lines of the
+// same doc_id, which are its parts, in that order. A document without an id is
+// called after its line.
+func lines(file, text string) ([]Document, error) {
+	var docs []Document
+	at := 0
+	for raw := range strings.Lines(text) {
+		at++
+		if strings.TrimSpace(raw) == "" {
+			continue
+		}
+		d, err := parseLine(raw)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", at, err)
+		}
+		if d.ID == "" {
+			d.ID = fmt.Sprintf("%s#%d", file, at)
+		}
+		docs = append(docs, d)
+	}
+	return docs, nil
+}
+
+func parseLine(raw string) (Document, error) {
+	var l line
+	dec := json.NewDecoder(strings.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&l); err != nil {
+		return Document{}, err
+	}
+	if dec.More() {
+		return Document{}, errors.New("more than one JSON value")
+	}
+	if strings.TrimSpace(l.Text) == "" {
+		return Document{}, errors.New(`"text" is missing or empty`)
+	}
+	if m := strings.TrimSpace(string(l.Metadata)); m == "null" {
+		l.Metadata = nil
+	} else if m != "" && m[0] != '{' {
+		return Document{}, errors.New(`"metadata" is an object`)
+	}
+	d := Document{ID: l.DocID, Part: l.ID, Title: l.Title, Text: l.Text, URL: l.URL, Metadata: l.Metadata}
+	if d.ID == "" {
+		d.ID, d.Part = l.ID, ""
+	}
+	for _, e := range l.Entities {
+		d.Entities = append(d.Entities, string(e))
+	}
+	return d, nil
+}

@@ -1,0 +1,182 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+// A Sink is where documents are written to.
+type Sink interface {
+	// Write writes whole documents. It may be called concurrently, never twice
+	// at a time with the same document.
+	Write(ctx context.Context, docs []*Prepared) (Written, error)
+}
+
+// Written counts chunks.
+type Written struct {
+	New       int // or changed
+	Unchanged int
+	Mentions  int // links between chunks and entities
+}
+
+// A Store writes into stores that this process has open.
+type Store struct {
+	Passages           pipeline.VectorStore
+	Embedder           pipeline.Embedder   // nil: chunks are found by words only
+	Graph              pipeline.GraphStore // nil: entities are left out
+	Tenant, Collection string
+	Again              bool // write what has not changed, too
+}
+
+// Write implements Sink. What has not changed is neither embedded nor written.
+// A document that has fewer chunks than before loses the rest.
+func (s *Store) Write(ctx context.Context, docs []*Prepared) (Written, error) {
+	var w Written
+	known, err := s.known(ctx, docs)
+	if err != nil {
+		return w, err
+	}
+	var points []pipeline.Point
+	changed := make([]int, len(docs))
+	for i, d := range docs {
+		if known[s.id(d, len(d.Chunks))] != nil {
+			if _, err := s.Passages.Delete(ctx, s.Tenant, s.Collection, d.ID); err != nil {
+				return w, fmt.Errorf("delete what %q was before: %w", d.ID, err)
+			}
+			for k := range d.Chunks {
+				delete(known, s.id(d, k))
+			}
+			changed[i]++
+		}
+		for k := range d.Chunks {
+			if c := &d.Chunks[k]; s.Again || !same(known[s.id(d, k)], c) {
+				points = append(points, s.point(d, k))
+				changed[i]++
+			}
+		}
+		w.Unchanged += len(d.Chunks)
+	}
+	w.Unchanged -= len(points)
+	if err := s.upsert(ctx, points, &w); err != nil {
+		return w, err
+	}
+	for i, d := range docs {
+		if err := s.link(ctx, d, changed[i] > 0, &w); err != nil {
+			return w, err
+		}
+	}
+	return w, nil
+}
+
+func (s *Store) id(d *Prepared, index int) string {
+	return pipeline.PointID(s.Tenant, s.Collection, d.ID, "", index)
+}
+
+// known returns what is stored of the documents, and of each the first chunk
+// that it has no more, if there is one. Chunks are numbered without gaps, so
+// that one tells of all.
+func (s *Store) known(ctx context.Context, docs []*Prepared) (map[string]*pipeline.Passage, error) {
+	var ids []string
+	for _, d := range docs {
+		for k := range len(d.Chunks) + 1 {
+			ids = append(ids, s.id(d, k))
+		}
+	}
+	known := make(map[string]*pipeline.Passage, len(ids))
+	for len(ids) > 0 {
+		n := min(len(ids), 500)
+		found, err := s.Passages.Fetch(ctx, s.Tenant, s.Collection, ids[:n])
+		if e, ok := errors.AsType[*pipeline.Error](err); ok && e.Code == "collection_not_found" {
+			return known, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look up what is stored already: %w", err)
+		}
+		for i := range found {
+			known[found[i].ID] = &found[i]
+		}
+		ids = ids[n:]
+	}
+	return known, nil
+}
+
+func same(p *pipeline.Passage, c *Chunk) bool {
+	return p != nil && p.Text == c.Text && bytes.Equal(p.Metadata, c.Metadata)
+}
+
+func (s *Store) point(d *Prepared, index int) pipeline.Point {
+	c := &d.Chunks[index]
+	model := ""
+	if s.Embedder != nil {
+		model = s.Embedder.Model()
+	}
+	return pipeline.Point{
+		Passage: pipeline.Passage{ID: s.id(d, index), DocID: d.ID, Index: index, Text: c.Text, Metadata: c.Metadata},
+		Digest:  digest(d.ID, index, c, model),
+	}
+}
+
+// upsert embeds and writes points.
+func (s *Store) upsert(ctx context.Context, points []pipeline.Point, w *Written) error {
+	for len(points) > 0 {
+		n := min(len(points), maxUpsert)
+		if s.Embedder != nil {
+			texts := make([]string, n)
+			for i := range texts {
+				texts[i] = points[i].Text
+			}
+			vectors, err := s.Embedder.Embed(ctx, texts, pipeline.ForStoring)
+			if err != nil {
+				return fmt.Errorf("embed %d chunks: %w", n, err)
+			}
+			for i := range vectors {
+				points[i].Vector = vectors[i]
+			}
+		}
+		done, err := s.Passages.Upsert(ctx, pipeline.Upsert{
+			Tenant: s.Tenant, Collection: s.Collection, Points: points[:n], SkipUnchanged: !s.Again,
+		})
+		if err != nil {
+			return fmt.Errorf("write %d chunks into collection %q: %w", n, s.Collection, err)
+		}
+		w.New += done.Written
+		w.Unchanged += done.Skipped
+		points = points[n:]
+	}
+	return nil
+}
+
+// maxUpsert is how many points are written in one call.
+const maxUpsert = 256
+
+// link writes what the document adds to the graph, in place of what it added
+// before where the document has changed.
+func (s *Store) link(ctx context.Context, d *Prepared, changed bool, w *Written) error {
+	if s.Graph == nil || len(d.Entities) == 0 && !changed {
+		return nil
+	}
+	if changed {
+		if _, err := s.Graph.DeleteDocument(ctx, s.Tenant, d.ID); err != nil {
+			return fmt.Errorf("delete from the graph what %q said before: %w", d.ID, err)
+		}
+	}
+	if len(d.Entities) == 0 {
+		return nil
+	}
+	write := pipeline.GraphWrite{Tenant: s.Tenant, Entities: d.Entities, Relations: d.Relations, DocID: d.ID}
+	for k := range d.Chunks {
+		for _, id := range d.Chunks[k].Mentions {
+			write.Mentions = append(write.Mentions, pipeline.Mention{PointID: s.id(d, k), DocID: d.ID, Index: k, Entity: id})
+		}
+	}
+	done, err := s.Graph.Write(ctx, write)
+	if err != nil {
+		return fmt.Errorf("write %d entities of %q into the graph: %w", len(d.Entities), d.ID, err)
+	}
+	w.Mentions += done.Mentions
+	return nil
+}
