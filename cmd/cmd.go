@@ -26,6 +26,7 @@ func Main(components config.Registry) {
 // cli is what the command line can say.
 type cli struct {
 	Run     runCmd     `cmd:"" help:"Run the gateway."`
+	Ingest  ingestCmd  `cmd:"" help:"Write documents into a store of passages."`
 	Check   checkCmd   `cmd:"" help:"Report every problem of a configuration file."`
 	Docs    docsCmd    `cmd:"" help:"Describe the components that a file can use."`
 	Schema  schemaCmd  `cmd:"" help:"Print the JSON Schema of the configuration file."`

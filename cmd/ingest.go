@@ -1,0 +1,235 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/headrace/headrace"
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/ingest"
+)
+
+type ingestCmd struct {
+	Paths      []string `arg:"" optional:"" help:"Files (txt, md, html, jsonl) and folders of them." placeholder:"DIR|FILE"`
+	Sample     bool     `help:"Ingest the built-in sample corpus."`
+	Config     string   `help:"Configuration file; ./gateway.yaml if there is one, else the built-in copy." short:"c" placeholder:"FILE"`
+	Collection string   `help:"Collection to write into." default:"kb"`
+	Tenant     string   `help:"Whose documents they are." default:"default"`
+	Store      string   `help:"Store of passages, by its name in the file; not needed if there is one only." placeholder:"NAME"`
+	Embedder   string   `help:"Embedder, by its name in the file; 'none' for none; not needed if there is one only." placeholder:"NAME"`
+	GraphStore string   `help:"Store of the graph, by its name in the file; not needed if there is one only." placeholder:"NAME"`
+	Graph      []string `help:"What to make a graph from: 'titles' links each chunk to the titles in its text; 'triples:FILE' reads triples." sep:"none" placeholder:"titles|triples:FILE"`
+	URL        string   `help:"Write through the gateway that runs there, not into the stores of the file." placeholder:"URL"`
+	Key        string   `help:"Key for that gateway; it decides on the tenant." env:"HEADRACE_KEY" placeholder:"KEY"`
+	Size       int      `help:"Characters of a chunk, at most." default:"1000"`
+	Overlap    int      `help:"Characters that a chunk shares with the one before it, at most." default:"200"`
+	Batch      int      `help:"Chunks written at once." default:"64"`
+	Parallel   int      `help:"Batches written at the same time." default:"4"`
+	Again      bool     `help:"Write what has not changed, too."`
+}
+
+// Run ingests. It fails if any file does.
+func (c *ingestCmd) Run(e *env) error {
+	if c.Size < 50 || c.Overlap < 0 || c.Overlap >= c.Size || c.Batch < 1 || c.Parallel < 1 {
+		return fmt.Errorf("chunks of %d characters that share %d, %d at once in %d batches: a chunk has 50 characters or more and shares less than it has, and the rest is 1 or more", c.Size, c.Overlap, c.Batch, c.Parallel)
+	}
+	files, err := c.files(e)
+	if err != nil {
+		return err
+	}
+	graphers, err := graphers(c.Graph, files)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	sink, release, err := c.sink(ctx, e)
+	if err != nil {
+		return err
+	}
+	defer release()
+	bar := newBar(e.err)
+	done, err := ingest.Run(ctx, files, sink, ingest.Options{
+		Splitter: ingest.Splitter{Size: c.Size, Overlap: c.Overlap}, Batch: c.Batch, Parallel: c.Parallel,
+		Graphers: graphers, Progress: bar.show,
+	})
+	bar.end(done)
+	fmt.Fprintf(e.out, "%d documents: %d chunks written, %d unchanged, %d mentions\n", done.Documents, done.New, done.Unchanged, done.Mentions)
+	for _, f := range done.Failed {
+		fmt.Fprintf(e.err, "failed: %v\n", f)
+	}
+	if err == nil && len(done.Failed) > 0 {
+		err = fmt.Errorf("%d of %d files failed", len(done.Failed), len(files))
+	}
+	return err
+}
+
+// files finds what to ingest, and notes what is passed over.
+func (c *ingestCmd) files(e *env) ([]ingest.File, error) {
+	if c.Sample == (len(c.Paths) > 0) {
+		return nil, errors.New("name files or folders to ingest, or --sample")
+	}
+	if c.Sample {
+		return sampleFiles()
+	}
+	var files []ingest.File
+	for _, path := range c.Paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, err
+		}
+		if !info.IsDir() {
+			files = append(files, ingest.File{FS: os.DirFS(filepath.Dir(path)), Name: filepath.Base(path)})
+			continue
+		}
+		fsys := os.DirFS(path)
+		names, skipped, err := ingest.Files(fsys, ".")
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		}
+		for _, name := range names {
+			files = append(files, ingest.File{FS: fsys, Name: name})
+		}
+		for _, name := range skipped {
+			fmt.Fprintf(e.err, "skipped: %s: no txt, md, html or jsonl\n", filepath.Join(path, name))
+		}
+	}
+	return files, nil
+}
+
+// sampleFiles are the documents of the sample corpus.
+func sampleFiles() ([]ingest.File, error) {
+	corpus, err := fs.Sub(headrace.SampleCorpus, "examples/corpus")
+	if err != nil {
+		return nil, err
+	}
+	names, _, err := ingest.Files(corpus, ".")
+	var files []ingest.File
+	for _, name := range names {
+		if strings.HasSuffix(name, ".md") {
+			files = append(files, ingest.File{FS: corpus, Name: name})
+		}
+	}
+	return files, err
+}
+
+// graphers are what makes the graph. For titles every file is read once more.
+func graphers(kinds []string, files []ingest.File) ([]ingest.Grapher, error) {
+	var out []ingest.Grapher
+	for _, kind := range kinds {
+		name, value, _ := strings.Cut(kind, ":")
+		switch {
+		case name == "titles" && value == "":
+			out = append(out, ingest.NewTitles(titles(files)))
+		case name == "triples" && value != "":
+			f, err := os.Open(value)
+			if err != nil {
+				return nil, err
+			}
+			t, err := ingest.ReadTriples(f)
+			_ = f.Close() // only read
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", value, err)
+			}
+			out = append(out, t)
+		default:
+			return nil, fmt.Errorf("--graph %q: it is titles or triples:FILE; for a graph that a model makes, see /graph/extract", kind)
+		}
+	}
+	return out, nil
+}
+
+// titles are those of all documents. Files that cannot be read are told of when
+// they are ingested.
+func titles(files []ingest.File) []string {
+	var titles []string
+	for _, f := range files {
+		docs, _ := ingest.Read(f.FS, f.Name, f.Prefix)
+		for i := range docs {
+			if docs[i].Title != "" {
+				titles = append(titles, docs[i].Title)
+			}
+		}
+	}
+	return titles
+}
+
+// sink opens what to write into; release closes it.
+func (c *ingestCmd) sink(ctx context.Context, e *env) (sink ingest.Sink, release func(), err error) {
+	if c.URL != "" {
+		return &ingest.Gateway{URL: c.URL, Key: c.Key, Collection: c.Collection, Client: &http.Client{Timeout: 5 * time.Minute}}, func() {}, nil
+	}
+	src, err := source(c.Config)
+	if err != nil {
+		return nil, nil, err
+	}
+	log := slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	s, err := config.Load(ctx, src, e.components, log, nil)
+	if err != nil {
+		if strings.Contains(err.Error(), "open already") {
+			err = fmt.Errorf("%w\nif a gateway is running with this file, write through it with --url", err)
+		}
+		return nil, nil, err
+	}
+	store, err := openStore(s, c)
+	if err != nil {
+		s.Release()
+		return nil, nil, fmt.Errorf("%s: %w", src.File, err)
+	}
+	return store, s.Release, nil
+}
+
+// openStore finds the components to write with.
+func openStore(s *config.Snapshot, c *ingestCmd) (*ingest.Store, error) {
+	store := &ingest.Store{Tenant: c.Tenant, Collection: c.Collection, Again: c.Again}
+	var err error
+	if store.Passages, err = choose[pipeline.VectorStore](s, c.Store, "store of passages", "--store"); err != nil {
+		return nil, err
+	}
+	if store.Passages == nil {
+		return nil, errors.New("there is no store of passages, such as `stores: { kb: { embedded: { path: data } } }`")
+	}
+	if c.Embedder != "none" {
+		if store.Embedder, err = choose[pipeline.Embedder](s, c.Embedder, "embedder", "--embedder"); err != nil {
+			return nil, err
+		}
+	}
+	if store.Graph, err = choose[pipeline.GraphStore](s, c.GraphStore, "store of a graph", "--graph-store"); err != nil {
+		return nil, err
+	}
+	if store.Graph == nil && len(c.Graph) > 0 {
+		return nil, errors.New("there is no store of a graph for --graph")
+	}
+	return store, nil
+}
+
+// choose returns the component called name; without a name the only one there
+// is, or T's zero value if there is none.
+func choose[T any](s *config.Snapshot, name, what, flag string) (component T, err error) {
+	names := config.Names[T](s)
+	if name == "" && len(names) == 1 {
+		name = names[0]
+	}
+	if name == "" && len(names) == 0 {
+		return component, nil
+	}
+	component, ok := config.Lookup[T](s, name)
+	switch {
+	case ok:
+		return component, nil
+	case name == "":
+		return component, fmt.Errorf("there is more than one %s: choose with %s between %s", what, flag, strings.Join(names, ", "))
+	}
+	return component, fmt.Errorf("%s %q is no %s; there is: %s", flag, name, what, strings.Join(names, ", "))
+}

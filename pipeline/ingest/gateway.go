@@ -1,0 +1,124 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// A Gateway writes through a running gateway. It cannot tell that a document has
+// become shorter, so that the rest of it stays; and it links chunks to entities,
+// but writes no relations.
+type Gateway struct {
+	URL        string // of the gateway, as http://localhost:8080
+	Key        string // empty: none is sent
+	Collection string
+	Client     *http.Client
+}
+
+// maxChunks is how many chunks one request may have.
+const maxChunks = 1000
+
+// sent is the body of a request.
+type sent struct {
+	Collection string      `json:"collection"`
+	Mode       string      `json:"mode"`
+	Chunks     []sentChunk `json:"chunks"`
+}
+
+type sentChunk struct {
+	DocID    string          `json:"doc_id"`
+	Text     string          `json:"text"`
+	Metadata json.RawMessage `json:"metadata,omitempty"`
+	Entities []sentEntity    `json:"entities,omitempty"`
+}
+
+type sentEntity struct {
+	ID   string `json:"id"`
+	Type string `json:"type"`
+	Name string `json:"name"`
+}
+
+// Write implements Sink. The chunks of one document are sent in one request,
+// which numbers them.
+func (g *Gateway) Write(ctx context.Context, docs []*Prepared) (Written, error) {
+	var w Written
+	body := sent{Collection: g.Collection, Mode: "skip_unchanged"}
+	flush := func() error {
+		if len(body.Chunks) == 0 {
+			return nil
+		}
+		err := g.post(ctx, body, &w)
+		body.Chunks = nil
+		return err
+	}
+	for _, d := range docs {
+		if len(d.Chunks) > maxChunks {
+			return w, fmt.Errorf("%q has %d chunks; through a gateway a document may have %d", d.ID, len(d.Chunks), maxChunks)
+		}
+		if len(body.Chunks)+len(d.Chunks) > maxChunks {
+			if err := flush(); err != nil {
+				return w, err
+			}
+		}
+		byID := make(map[string]sentEntity, len(d.Entities))
+		for _, e := range d.Entities {
+			byID[e.ID] = sentEntity{e.ID, e.Type, e.Name}
+		}
+		for _, c := range d.Chunks {
+			s := sentChunk{DocID: d.ID, Text: c.Text, Metadata: c.Metadata}
+			for _, id := range c.Mentions {
+				s.Entities = append(s.Entities, byID[id])
+			}
+			w.Mentions += len(s.Entities)
+			body.Chunks = append(body.Chunks, s)
+		}
+	}
+	return w, flush()
+}
+
+func (g *Gateway) post(ctx context.Context, body sent, w *Written) error {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("put %d chunks into JSON: %w", len(body.Chunks), err)
+	}
+	url := strings.TrimSuffix(strings.TrimRight(g.URL, "/"), "/v1") + "/index/chunks"
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(b))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if g.Key != "" {
+		req.Header.Set("Authorization", "Bearer "+g.Key)
+	}
+	resp, err := g.Client.Do(req)
+	if err != nil {
+		return fmt.Errorf("send %d chunks: %w", len(body.Chunks), err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 8<<20))
+	if err != nil {
+		return fmt.Errorf("send %d chunks to %s: %w", len(body.Chunks), url, err)
+	}
+	var done struct {
+		Upserted int
+		Skipped  int
+		Errors   []json.RawMessage
+	}
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("send %d chunks to %s: %s: %.300s", len(body.Chunks), url, resp.Status, answer)
+	}
+	if err := json.Unmarshal(answer, &done); err != nil {
+		return fmt.Errorf("send %d chunks to %s: the answer is not what a gateway says: %w", len(body.Chunks), url, err)
+	}
+	if len(done.Errors) > 0 {
+		return fmt.Errorf("send %d chunks to %s: %d are refused; the first: %.300s", len(body.Chunks), url, len(done.Errors), done.Errors[0])
+	}
+	w.New += done.Upserted
+	w.Unchanged += done.Skipped
+	return nil
+}
