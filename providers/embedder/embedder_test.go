@@ -1,0 +1,316 @@
+package embedder_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/chat"
+	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/pipetest"
+	"github.com/headrace/headrace/providers/embedder"
+	"github.com/headrace/headrace/providers/offline"
+)
+
+// upstream answers with a vector that tells the text's length.
+type upstream struct {
+	calls, running, most atomic.Int32
+	delay                time.Duration
+	answer               func(texts []string) string // nil: a vector each
+	requests             []string                    // guarded by mu
+	mu                   sync.Mutex
+	ended                atomic.Int32 // calls that ended with their context
+}
+
+func (u *upstream) Call(ctx context.Context, ex *pipeline.Exchange) error {
+	u.calls.Add(1)
+	u.mu.Lock()
+	u.requests = append(u.requests, string(ex.Request.Body))
+	u.mu.Unlock()
+	u.most.Store(max(u.most.Load(), u.running.Add(1)))
+	defer u.running.Add(-1)
+	if u.delay > 0 {
+		select {
+		case <-time.After(u.delay):
+		case <-ctx.Done():
+			u.ended.Add(1)
+			return pipeline.Cause(ctx)
+		}
+	}
+	var req struct{ Input []string }
+	if err := json.Unmarshal(ex.Request.Body, &req); err != nil {
+		return err
+	}
+	ex.Response.Header.SetStatusCode(200)
+	if u.answer != nil {
+		ex.Response.SetBody([]byte(u.answer(req.Input)))
+		return nil
+	}
+	var items []string
+	for i, t := range req.Input {
+		items = append([]string{fmt.Sprintf(`{"index":%d,"embedding":[%d,1]}`, i, len(t))}, items...) // in another order
+	}
+	ex.Response.SetBody([]byte(`{"data":[` + strings.Join(items, ",") + `]}`))
+	return nil
+}
+
+func build(t testing.TB, settings string, u pipeline.Provider) pipeline.Embedder {
+	t.Helper()
+	s := pipetest.Load(t, config.Registry{embedder.Component, pipetest.Fixed[pipeline.Provider]("fixed", u), pipetest.Fixed[pipeline.Handler]("fixed", pipeline.CallTarget)}, fmt.Sprintf(`
+providers: { upstream: { fixed: {} } }
+stores: { under_test: { embedder: { provider: upstream, model: m, %s } } }
+routes: [ { name: any, match: { path: /v1/any }, chain: [ fixed ] } ]
+`, settings))
+	e, ok := config.Lookup[pipeline.Embedder](s, "under_test")
+	if !ok {
+		t.Fatal("no embedder was built")
+	}
+	return e
+}
+
+// length is how long the text was that a vector was made of.
+func length(v []float32) int { return int(math.Round(float64(v[0] / v[1]))) }
+
+func TestEmbed(t *testing.T) {
+	u := &upstream{}
+	e := build(t, "", u)
+	f := func(calls int, texts ...string) [][]float32 {
+		t.Helper()
+		got, err := e.Embed(t.Context(), texts, pipeline.ForStoring)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range got {
+			if length(v) != len(texts[i]) {
+				t.Errorf("text %d got another's vector %v", i, v)
+			}
+			if n := math.Hypot(float64(v[0]), float64(v[1])); math.Abs(n-1) > 1e-6 {
+				t.Errorf("length %v", n)
+			}
+		}
+		if n := int(u.calls.Load()); n != calls {
+			t.Errorf("%d calls, want %d", n, calls)
+		}
+		return got
+	}
+	f(0)
+	first := f(1, "a", "bb", "ccc", "bb")
+	second := f(1, "ccc", "a")
+	if &first[0][0] != &second[1][0] {
+		t.Error("the vector was not shared")
+	}
+	f(2, "a", "dddd")
+	f(3, strings.Repeat("x", 300))
+	if want := `{"model":"m","input":["dddd"],"encoding_format":"float"}`; u.requests[1] != want {
+		t.Errorf("asked %s, want %s", u.requests[1], want)
+	}
+	if e.Model() != "m" {
+		t.Error("another model")
+	}
+}
+
+func TestSettings(t *testing.T) {
+	u := &upstream{}
+	e := build(t, `dimensions: 2, base64: true, query_prefix: "query: ", passage_prefix: "passage: ", batch: 2, parallel: 1, cache: 0`, u)
+	if _, err := e.Embed(t.Context(), []string{"a", "b", "c"}, pipeline.ForStoring); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Embed(t.Context(), []string{"a"}, pipeline.ForAsking); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Embed(t.Context(), []string{"a"}, pipeline.ForAsking); err != nil { // no cache
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	for _, r := range u.requests {
+		raw := chat.Get([]byte(r), "input")
+		got[string(raw)]++
+		if !strings.Contains(r, `"dimensions":2,"encoding_format":"base64"`) {
+			t.Errorf("asked %s", r)
+		}
+	}
+	want := map[string]int{`["passage: a","passage: b"]`: 1, `["passage: c"]`: 1, `["query: a"]`: 2}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if u.most.Load() != 1 {
+		t.Errorf("%d calls at once", u.most.Load())
+	}
+}
+
+// The offline model answers in both encodings, and both give the same vector.
+func TestEncodings(t *testing.T) {
+	p, err := offline.Component.Build(t.Context(), config.Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got [2][][]float32
+	for i, packed := range []bool{false, true} {
+		e := build(t, fmt.Sprintf("base64: %v, batch: 1", packed), p.(pipeline.Provider))
+		if got[i], err = e.Embed(t.Context(), []string{"hello world", "你好"}, pipeline.ForAsking); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d := cmp.Diff(got[0], got[1]); d != "" || len(got[0][0]) < 8 {
+		t.Error(d)
+	}
+}
+
+func TestCoalescing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := &upstream{delay: time.Second}
+		e := build(t, "", u)
+		leader, leave := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for i := range 10 {
+			ctx := t.Context()
+			if i == 0 {
+				ctx = leader
+			}
+			wg.Go(func() {
+				time.Sleep(time.Duration(i) * time.Millisecond)
+				v, err := e.Embed(ctx, []string{"same"}, pipeline.ForAsking)
+				if gone := i == 0; gone != errors.Is(err, context.Canceled) || !gone && length(v[0]) != 4 {
+					t.Errorf("caller %d: %v, %v", i, v, err)
+				}
+			})
+		}
+		time.Sleep(500 * time.Millisecond)
+		leave() // the others get theirs all the same
+		wg.Wait()
+		if u.calls.Load() != 1 || u.ended.Load() != 0 {
+			t.Errorf("%d calls, %d of them cancelled; want one that ends by itself", u.calls.Load(), u.ended.Load())
+		}
+	})
+}
+
+func TestNobodyWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := &upstream{delay: time.Hour}
+		e := build(t, "batch: 1, parallel: 1, timeout: 24h", u)
+		ctx, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		began := time.Now()
+		_, err := e.Embed(ctx, []string{"a", "b"}, pipeline.ForAsking)
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != time.Second {
+			t.Errorf("got %v after %v", err, time.Since(began))
+		}
+		if err := e.(interface{ Close() error }).Close(); err != nil {
+			t.Fatal(err)
+		}
+		if u.running.Load() != 0 || u.ended.Load() != 1 || time.Since(began) > 2*time.Second {
+			t.Errorf("%d calls still run", u.running.Load())
+		}
+		if _, err := e.Embed(ctx, []string{"a"}, pipeline.ForAsking); err == nil {
+			t.Error("answered after the end")
+		}
+	})
+}
+
+// A text that another caller has asked for in a batch which fails is asked for
+// again.
+func TestAnothersFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := &upstream{delay: time.Second}
+		u.answer = func(texts []string) string {
+			if len(texts) > 1 {
+				return `{}`
+			}
+			return `{"data":[{"embedding":[4,1]}]}`
+		}
+		e := build(t, "", u)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := e.Embed(t.Context(), []string{"good", "bad"}, pipeline.ForAsking); err == nil {
+				t.Error("the first caller got an answer")
+			}
+		})
+		wg.Go(func() {
+			time.Sleep(time.Millisecond)
+			if v, err := e.Embed(t.Context(), []string{"good"}, pipeline.ForAsking); err != nil || length(v[0]) != 4 {
+				t.Errorf("the second caller got %v, %v", v, err)
+			}
+		})
+		wg.Wait()
+	})
+}
+
+func TestBadAnswers(t *testing.T) {
+	f := func(answer string) {
+		t.Helper()
+		e := build(t, "dimensions: 2", &upstream{answer: func([]string) string { return answer }})
+		_, err := e.Embed(t.Context(), []string{"a", "b"}, pipeline.ForAsking)
+		if pe, ok := errors.AsType[*pipeline.Error](err); !ok || pe.Fault != pipeline.UpstreamFault {
+			t.Errorf("%.60s: got %v; want a fault of the upstream", answer, err)
+		}
+	}
+	f(``)
+	f(`{"data":[{"embedding":[1,2]}]}`)
+	f(`{"data":[{"embedding":[1,2]},{"embedding":[1]}]}`)
+	f(`{"data":[{"embedding":[1,2]},{"embedding":[0,0]}]}`)
+	f(`{"data":[{"embedding":[1,2]},{"embedding":[1,1e99]}]}`)
+	f(`{"data":[{"embedding":[1,2]},{"embedding":[1,"x"]}]}`)
+	f(`{"data":[{"embedding":[1,2]},{"embedding":"!"}]}`)
+	f(`{"data":[{"embedding":[1,2]},{"embedding":"AADAfwAAgD8="}]}`) // NaN
+	f(`{"data":[{"index":0,"embedding":[1,2]},{"index":0,"embedding":[1,2]}]}`)
+	f(`{"data":[{"index":0,"embedding":[1,2]},{"index":2,"embedding":[1,2]}]}`)
+	f(`{"data":[{"index":0,"embedding":[1,2]},{"index":"x","embedding":[1,2]}]}`)
+
+	for _, a := range []pipetest.Answer{{Status: 429, Body: "{}"}, pipetest.Fails(errors.New("x")), {Frames: []string{"{"}, Break: errors.New("cut"), Type: "application/json"}} {
+		e := build(t, "", pipetest.NewProvider(a))
+		if _, err := e.Embed(t.Context(), []string{"a"}, pipeline.ForAsking); err == nil {
+			t.Errorf("%+v: no error", a)
+		}
+	}
+	e := build(t, "", panics{})
+	if _, err := e.Embed(t.Context(), []string{"a"}, pipeline.ForAsking); err == nil {
+		t.Error("a panic, and no error")
+	}
+}
+
+type panics struct{}
+
+func (panics) Call(context.Context, *pipeline.Exchange) error { panic("x") }
+
+// The cache keeps to its bound.
+func TestCacheBound(t *testing.T) {
+	u := &upstream{}
+	e := build(t, "cache: 912", u)
+	ask := func(text string) int {
+		if _, err := e.Embed(t.Context(), []string{text}, pipeline.ForAsking); err != nil {
+			t.Fatal(err)
+		}
+		return int(u.calls.Load())
+	}
+	ask("a")
+	ask("b")
+	if n := ask("a"); n != 2 {
+		t.Fatalf("%d calls: nothing is kept", n)
+	}
+	ask("c") // makes room by dropping b
+	if ask("a") != 3 || ask("b") != 4 {
+		t.Errorf("%d calls", u.calls.Load())
+	}
+}
+
+func BenchmarkEmbedCached(b *testing.B) {
+	e := build(b, "", &upstream{})
+	texts := []string{"What is a headrace, and where does the water go?"}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := e.Embed(b.Context(), texts, pipeline.ForAsking); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
