@@ -244,8 +244,17 @@ func fixed(set config.Server) config.Server {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.draining.Store(true)
 	grace := s.site.Load().snap.Server.Timeouts.Drain
+	// fasthttp closes the listeners that it serves; one that it does not serve
+	// yet would be served in spite of the shutdown.
+	_ = s.dataLn.Close()
+	if s.adminLn != nil {
+		defer func() { _ = s.adminLn.Close() }()
+	}
 	drain, cancel := context.WithTimeout(ctx, grace)
 	err := s.data.ShutdownWithContext(drain)
+	if errors.Is(err, net.ErrClosed) {
+		err = nil // the listener that was closed above
+	}
 	cancel()
 	if err != nil {
 		s.watcher.each(func(c *conn) { c.cancel(pipeline.ErrShutdown) })

@@ -71,6 +71,9 @@ func (c Config) Build(_ context.Context, env config.Env) (pipeline.Handler, erro
 
 // Handle implements pipeline.Handler.
 func (b *breaker) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
+	if ex.Skips("breaker") {
+		return next.Handle(ctx, ex)
+	}
 	c, err := b.admit()
 	if err != nil {
 		return err

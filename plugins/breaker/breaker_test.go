@@ -218,3 +218,28 @@ func TestAbandonedStream(t *testing.T) {
 		t.Error("the breaker is open")
 	}
 }
+
+// TestSkipped needs a client that leaves the breaker out to reach the upstream,
+// and its outcome to count for nobody.
+func TestSkipped(t *testing.T) {
+	u := newUpstream(t, "{ failures: 1, cooldown: 1h }")
+	u.answer = func(context.Context, *pipeline.Exchange) error { return errors.New("down") }
+	ask := func(skip string) error {
+		ex := pipeline.Acquire(t.Context())
+		defer ex.Release()
+		ex.SetSkip([]byte(skip))
+		return u.chain.Handle(ex.Context(), ex)
+	}
+	for range 3 {
+		if err := ask("breaker"); err == nil || err.Error() != "down" {
+			t.Fatalf("left out, and %v", err)
+		}
+	}
+	_ = ask("")
+	if err := ask(""); err == nil || err.Error() == "down" {
+		t.Errorf("not open after a failure: %v", err)
+	}
+	if err := ask("breaker"); err == nil || err.Error() != "down" || u.calls != 5 {
+		t.Errorf("left out while open: %v, %d calls", err, u.calls)
+	}
+}
