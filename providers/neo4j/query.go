@@ -1,0 +1,132 @@
+package neo4j
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	driver "github.com/neo4j/neo4j-go-driver/v5/neo4j"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/cypher"
+)
+
+// QueryGraph implements pipeline.GraphQuerier. A query passes three gates: its
+// words, the plan that the server makes of it, and a transaction that the
+// server lets nothing write in. Records beyond the caps are left out.
+func (s *Store) QueryGraph(ctx context.Context, q pipeline.GraphQuery) ([][]byte, error) {
+	if err := cypher.Check(q.Text, s.config.Procedures...); err != nil {
+		return nil, err
+	}
+	params, err := paramsOf(q.Params)
+	if err != nil {
+		return nil, invalid("invalid_params", err)
+	}
+	limit := q.Timeout
+	if limit <= 0 {
+		limit = s.config.Timeout
+	}
+	var records [][]byte
+	err = s.do(ctx, "query", limit, func(ctx context.Context) error {
+		records = nil
+		if err := s.explain(ctx, q.Text, params, limit); err != nil {
+			return told4xx(err)
+		}
+		session := s.session(ctx, driver.AccessModeRead)
+		defer func() { _ = session.Close(ctx) }()
+		_, err := session.ExecuteRead(ctx, func(tx driver.ManagedTransaction) (any, error) {
+			records = nil
+			result, err := tx.Run(ctx, q.Text, params)
+			if err != nil {
+				return nil, err
+			}
+			size := 0
+			for result.Next(ctx) {
+				b := appendRecord(nil, result.Record())
+				size += len(b)
+				if q.MaxRows > 0 && len(records) >= q.MaxRows || q.MaxBytes > 0 && size > q.MaxBytes {
+					break
+				}
+				records = append(records, b)
+			}
+			return nil, result.Err()
+		}, backstop(limit))
+		return told4xx(err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return records, nil
+}
+
+// told4xx makes an error of the client what the server says is wrong with the
+// client's own query.
+func told4xx(err error) error {
+	ne, ok := errors.AsType[*driver.Neo4jError](err)
+	if !ok {
+		return err
+	}
+	switch ne.Code {
+	case "Neo.ClientError.Statement.AccessMode":
+		return unsafe(errors.New("the query may only read"))
+	case "Neo.ClientError.Statement.SyntaxError", "Neo.ClientError.Statement.SemanticError", "Neo.ClientError.Statement.TypeError",
+		"Neo.ClientError.Statement.ArgumentError", "Neo.ClientError.Statement.ArithmeticError", "Neo.ClientError.Statement.ParameterMissing",
+		"Neo.ClientError.Procedure.ProcedureNotFound", "Neo.ClientError.Statement.EntityNotFound":
+		return &pipeline.Error{Status: 400, Code: "invalid_cypher", Param: "query", Fault: pipeline.CallerFault,
+			Err: told{"the graph store refuses the query: " + clip(ne.Msg, 500), err}}
+	}
+	return err
+}
+
+func unsafe(err error) error {
+	return &pipeline.Error{Status: 400, Code: "unsafe_cypher", Param: "query", Fault: pipeline.CallerFault, Err: err}
+}
+
+// explain has the server plan the query, without running it, and judges the
+// plan.
+func (s *Store) explain(ctx context.Context, query string, params row, limit time.Duration) error {
+	session := s.session(ctx, driver.AccessModeRead)
+	defer func() { _ = session.Close(ctx) }()
+	result, err := session.Run(ctx, "EXPLAIN "+query, params, backstop(limit))
+	if err != nil {
+		return err
+	}
+	summary, err := result.Consume(ctx)
+	if err != nil {
+		return err
+	}
+	if summary.StatementType() != driver.StatementTypeReadOnly {
+		return unsafe(errors.New("the query may only read"))
+	}
+	if summary.Plan() == nil {
+		return unsafe(errors.New("the graph store has no plan for the query"))
+	}
+	return judge(summary.Plan(), 0)
+}
+
+// judge walks a plan. What is not known to be harmless is refused.
+func judge(p driver.Plan, depth int) error {
+	if depth > 500 {
+		return unsafe(errors.New("the query is nested too deeply"))
+	}
+	name := operatorOf(p.Operator())
+	details, _ := p.Arguments()["Details"].(string)
+	switch {
+	case harmless[name], name == "ProcedureCall": // which procedure is for the first gate
+	case walks[name]:
+		if m := bound.FindStringSubmatch(details); m == nil {
+			return unsafe(errors.New("a path of variable length needs an upper bound, such as *1..3"))
+		}
+	case name == "AllNodesScan":
+		return unsafe(errors.New("the query would look at every node; name a label"))
+	default:
+		return unsafe(fmt.Errorf("the plan of the query has a step %.60q, which is not allowed", name))
+	}
+	for _, child := range p.Children() {
+		if err := judge(child, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}

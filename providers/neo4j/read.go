@@ -1,0 +1,145 @@
+package neo4j
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+	"unicode/utf8"
+
+	driver "github.com/neo4j/neo4j-go-driver/v5/neo4j"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+const linkByName = `
+MATCH (e:Entity) WHERE e.tenant = $tenant AND e.norm IN $norms
+RETURN e.id AS id, e.norm AS norm, COUNT { (e)--() } AS degree LIMIT $k`
+
+// A score of zero is that of the tenant's own word alone.
+const linkByText = `
+CALL db.index.fulltext.queryNodes('` + textIndex + `', $q, {limit: $k}) YIELD node, score
+WHERE score > 0 AND node.tenant = $tenant RETURN node.id AS id, score`
+
+// Link implements pipeline.GraphStore: by whole names, or where the text holds
+// none, by their words.
+func (s *Store) Link(ctx context.Context, q pipeline.LinkQuery) ([]pipeline.Seed, error) {
+	w := wordingOf(q.Text)
+	if q.Limit <= 0 || len(w.words) == 0 {
+		return nil, ended(ctx)
+	}
+	seeds, err := s.linkByName(ctx, q, &w)
+	if err != nil || len(seeds) > 0 {
+		return seeds, err
+	}
+	query := terms(q.Tenant, q.Text)
+	select {
+	case <-s.schema:
+	default:
+		return nil, nil // the index is not there yet
+	}
+	if query == "" {
+		return nil, nil
+	}
+	err = s.read(ctx, "link", linkByText, row{"q": query, "tenant": q.Tenant, "k": q.Limit}, func(r *driver.Record) {
+		seeds = append(seeds, pipeline.Seed{ID: text(r, "id"), Weight: number(r, "score")})
+	})
+	return ordered(seeds, q.Limit), unless(len(seeds) > 0, err)
+}
+
+func (s *Store) linkByName(ctx context.Context, q pipeline.LinkQuery, w *wording) ([]pipeline.Seed, error) {
+	type entity struct {
+		id     string
+		degree float64
+	}
+	named := map[string][]entity{}
+	err := s.read(ctx, "link", linkByName, row{"tenant": q.Tenant, "norms": w.candidates(), "k": 1000}, func(r *driver.Record) {
+		n := text(r, "norm")
+		named[n] = append(named[n], entity{text(r, "id"), number(r, "degree")})
+	})
+	var seeds []pipeline.Seed
+	for _, name := range w.longest(func(name string) bool { return len(named[name]) > 0 }) {
+		for _, e := range named[name] {
+			// Long and rare names tell most; those that several share, less.
+			weight := math.Sqrt(float64(utf8.RuneCountInString(name))) / (1 + math.Log1p(e.degree)) / float64(len(named[name]))
+			seeds = append(seeds, pipeline.Seed{ID: e.id, Weight: weight})
+		}
+	}
+	return ordered(seeds, q.Limit), unless(len(seeds) > 0, err)
+}
+
+func ordered(seeds []pipeline.Seed, limit int) []pipeline.Seed {
+	slices.SortFunc(seeds, func(a, b pipeline.Seed) int {
+		return cmp.Or(cmp.Compare(b.Weight, a.Weight), cmp.Compare(a.ID, b.ID))
+	})
+	return seeds[:min(len(seeds), limit)]
+}
+
+// unless drops an error where there is something to return in its place.
+func unless(some bool, err error) error {
+	if some {
+		return nil
+	}
+	return err
+}
+
+func ended(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return pipeline.Cause(ctx)
+	}
+	return nil
+}
+
+const related = `
+UNWIND $chunks AS s MATCH (c:Chunk {key: s.key})-[:MENTIONS]->(e:Entity)
+WITH e, sum(1.0 / s.rank) AS w
+WITH e, w, COUNT { (e)<-[:MENTIONS]-() } AS df
+WHERE df > 1 AND df <= $hub_cap
+WITH e, w / df AS s ORDER BY s DESC, e.key LIMIT $max_seeds
+MATCH (e)<-[:MENTIONS]-(d:Chunk) WHERE d.tenant = $tenant AND NOT d.key IN $anchors
+WITH d, e, s ORDER BY s DESC, e.key
+WITH d, sum(s) AS score, collect(e.id)[..5] AS via ORDER BY score DESC, d.key LIMIT $k
+RETURN d.id AS id, d.doc_id AS doc_id, score, via`
+
+// Related implements pipeline.GraphStore.
+func (s *Store) Related(ctx context.Context, q pipeline.RelatedQuery) ([]pipeline.Related, error) {
+	if q.Limit <= 0 || q.MaxSeeds <= 0 || len(q.Chunks) == 0 {
+		return nil, ended(ctx)
+	}
+	var chunks []any
+	var anchors []any
+	seen := map[string]bool{}
+	for i, id := range q.Chunks {
+		if key := keyOf(q.Tenant, id); !seen[key] {
+			seen[key] = true
+			chunks = append(chunks, row{"key": key, "rank": i + 1})
+			anchors = append(anchors, key)
+		}
+	}
+	var out []pipeline.Related
+	err := s.read(ctx, "related", related, row{
+		"chunks": chunks, "anchors": anchors, "tenant": q.Tenant,
+		"hub_cap": q.HubCap, "max_seeds": q.MaxSeeds, "k": q.Limit,
+	}, func(r *driver.Record) {
+		found := pipeline.Related{ID: text(r, "id"), DocID: text(r, "doc_id"), Score: number(r, "score")}
+		via, _ := r.AsMap()["via"].([]any)
+		for _, v := range via {
+			id, _ := v.(string)
+			found.Via = append(found.Via, id)
+		}
+		out = append(out, found)
+	})
+	return out, unless(len(out) > 0, err)
+}
+
+// rehearse runs each reading statement once for each shape of its parameters.
+func (s *Store) rehearse(ctx context.Context) {
+	_, _ = s.linkByName(ctx, pipeline.LinkQuery{Limit: 1}, &wording{text: "a", words: [][2]int{{0, 1}}})
+	_ = s.read(ctx, "link", linkByText, row{"q": terms("", "a"), "tenant": "", "k": 1}, func(*driver.Record) {})
+	_, _ = s.Related(ctx, pipeline.RelatedQuery{Chunks: []string{"a", "b", "c", "d", "e"}, Limit: 1, MaxSeeds: 1})
+	for _, types := range [][]string{nil, {"A"}, {"A", "B"}} {
+		x := expansion{q: pipeline.ExpandQuery{MaxSeeds: 1, Fanout: 1, MaxNodes: 1, MaxEdges: 1, Types: types}}
+		_, _ = s.hop(ctx, &x, map[string]float64{"a": 1, "b": 1})
+	}
+	_, _ = s.entities(ctx, []any{"a", "b"})
+}
