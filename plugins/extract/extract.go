@@ -29,7 +29,7 @@ import (
 var source string
 
 // Plugin describes extract to a registry.
-var Plugin = config.Define[pipeline.Handler]("graph_extract", Config{
+var Plugin = config.Define[pipeline.Handler]("serve_extract", Config{
 	Chain:    []string{"graph-extractor", "graph-extractor-o1mini", "graph-extractor-gemini"},
 	Mode:     "race",
 	After:    500 * time.Millisecond,

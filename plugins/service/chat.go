@@ -1,0 +1,168 @@
+package service
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"strings"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/ask"
+	"github.com/headrace/headrace/pipeline/chat"
+	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/detail"
+)
+
+//go:embed chat.go
+var chatSource string
+
+// Chat describes serve_chat to a registry.
+var Chat = config.Define[pipeline.Handler]("serve_chat", ChatConfig{Model: "rag-answer", Temperature: 0.2}, chatSource)
+
+// ChatConfig answers POST /chat: a chat whose answer comes as text, or as JSON
+// where the text is JSON. It stands first in its route; the stages behind it
+// answer as they would a chat completion.
+type ChatConfig struct {
+	// Model answers where the request names none.
+	Model string `yaml:"model" check:"required"`
+	// LenientModels has that model answer also for names that the file does not
+	// declare. Without it they are refused with 404.
+	LenientModels bool `yaml:"lenient_models"`
+	// Temperature is sent where the request has none.
+	Temperature float64 `yaml:"temperature" check:"min=0,max=2"`
+}
+
+// Build implements config.Builder.
+func (c ChatConfig) Build(context.Context, config.Env) (pipeline.Handler, error) {
+	return &chatEndpoint{ChatConfig: c}, nil
+}
+
+type chatEndpoint struct {
+	endpoint
+	ChatConfig
+}
+
+// chatRequest is the request as a chat completion.
+type chatRequest struct {
+	Model       string            `json:"model"`
+	Messages    []json.RawMessage `json:"messages"`
+	Temperature float64           `json:"temperature"`
+	Format      *format           `json:"response_format,omitempty"`
+	RAG         json.RawMessage   `json:"rag,omitempty"`
+}
+
+type format struct {
+	Type string `json:"type"`
+}
+
+var jsonObject = &format{Type: "json_object"}
+
+// messages reads a list of messages whose fields are all strings.
+func messages(r *detail.Reader, all []*detail.Reader) (out []json.RawMessage) {
+	for _, m := range all {
+		if m == nil {
+			continue
+		}
+		for _, field := range m.Fields() {
+			m.NeedString(field)
+		}
+		out = append(out, m.Object())
+	}
+	_ = r
+	return out
+}
+
+func (h *chatEndpoint) parse(ex *pipeline.Exchange) (*chatRequest, error) {
+	r, err := detail.Read(ex)
+	if err != nil {
+		return nil, err
+	}
+	q := &chatRequest{Messages: messages(r, r.NeedObjects("messages"))}
+	if m := r.OptString("model"); m != nil {
+		q.Model = strings.TrimSpace(*m)
+	}
+	q.Temperature = r.Float("temperature", h.Temperature)
+	if r.Bool("json_mode", false) {
+		q.Format = jsonObject
+	}
+	q.RAG = r.Dict("rag")
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	if len(q.Messages) == 0 {
+		return nil, detail.Fail(400, "missing_field", "messages must be a non-empty array")
+	}
+	if q.Model == "" || h.LenientModels && !declared(ex.Models, q.Model) {
+		q.Model = h.Model
+	}
+	return q, nil
+}
+
+// declared reports whether the file names the model, not just a pattern that
+// it fits.
+func declared(models *pipeline.Models, name string) bool {
+	m := models.Find([]byte(name))
+	return m != nil && m.Name == name
+}
+
+// Handle implements pipeline.Handler.
+func (h *chatEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
+	q, err := h.parse(ex)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(q)
+	if err != nil {
+		return err
+	}
+	answer, err := ask.Model(ctx, ex, next, pipeline.OpChat, q.Model, body)
+	if err != nil {
+		return gone(ex, "upstream_chat_error", err)
+	}
+	said, err := ask.Read(answer)
+	if err != nil {
+		return failed("upstream_chat_error", err)
+	}
+	return reply(ex, chatReply{OK: true, Data: parsed(said.Text), Meta: meta(ex, q.Model, said.Usage)})
+}
+
+// parsed is the text as JSON: itself if it is JSON, else as a string.
+func parsed(text string) json.RawMessage {
+	if raw := []byte(strings.TrimSpace(text)); len(raw) > 0 && chat.Valid(raw) == nil {
+		return raw
+	}
+	return chat.AppendString(nil, text)
+}
+
+type chatReply struct {
+	OK   bool            `json:"ok"`
+	Data json.RawMessage `json:"data"`
+	Meta chatMeta        `json:"meta"`
+}
+
+type chatMeta struct {
+	Model     string          `json:"model"`
+	Provider  *string         `json:"provider"`
+	Cached    bool            `json:"cached"`
+	RequestID string          `json:"request_id"`
+	Usage     json.RawMessage `json:"usage"`
+	Citations []citation      `json:"citations"`
+}
+
+func meta(ex *pipeline.Exchange, model string, usage []byte) chatMeta {
+	m := chatMeta{
+		Model: model, Usage: usage, Citations: []citation{},
+		RequestID: string(ex.Request.Header.Peek("X-Request-Id")),
+		Cached:    string(ex.Response.Header.Peek("X-Headrace-Cache")) == "hit",
+	}
+	if m.Usage == nil {
+		m.Usage = json.RawMessage("null")
+	}
+	if ex.Target != nil {
+		m.Provider = &ex.Target.Name
+	}
+	for i := range ex.Passages {
+		m.Citations = append(m.Citations, citationOf(&ex.Passages[i]))
+	}
+	return m
+}

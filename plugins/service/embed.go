@@ -1,0 +1,119 @@
+package service
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/ask"
+	"github.com/headrace/headrace/pipeline/chat"
+	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/detail"
+)
+
+//go:embed embed.go
+var embedSource string
+
+// Embed describes serve_embed to a registry.
+var Embed = config.Define[pipeline.Handler]("serve_embed", EmbedConfig{Model: "local-embed", MaxTexts: 2048}, embedSource)
+
+// EmbedConfig answers POST /embed: vectors for texts. It stands first in its
+// route; the stages behind it answer as they would a request for embeddings.
+type EmbedConfig struct {
+	// Model makes the vectors where the request names none.
+	Model string `yaml:"model" check:"required"`
+	// MaxTexts bounds how many texts one request may hold.
+	MaxTexts int `yaml:"max_texts" check:"min=1,max=100000"`
+}
+
+// Build implements config.Builder.
+func (c EmbedConfig) Build(context.Context, config.Env) (pipeline.Handler, error) {
+	return &embedEndpoint{EmbedConfig: c}, nil
+}
+
+type embedEndpoint struct {
+	endpoint
+	EmbedConfig
+}
+
+// Handle implements pipeline.Handler.
+func (h *embedEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
+	r, err := detail.Read(ex)
+	if err != nil {
+		return err
+	}
+	texts, model, dimensions := r.NeedStrings("texts"), r.OptString("model"), r.OptInt("dimensions", 0)
+	if len(texts) > h.MaxTexts {
+		r.Refuse("texts", "too_long", fmt.Sprintf("List should have at most %d items", h.MaxTexts), map[string]int{"max_length": h.MaxTexts})
+	}
+	if err := r.Err(); err != nil {
+		return err
+	}
+	if len(texts) == 0 {
+		return detail.Fail(502, "embed_error", "embed_error: input must not be empty")
+	}
+	q := embedRequest{Model: h.Model, Input: texts, Encoding: "float", Dimensions: dimensions}
+	if model != nil && *model != "" {
+		q.Model = *model
+	}
+	body, err := json.Marshal(q)
+	if err != nil {
+		return err
+	}
+	answer, err := ask.Model(ctx, ex, next, pipeline.OpEmbeddings, q.Model, body)
+	if err != nil {
+		return gone(ex, "embed_error", err)
+	}
+	vectors, dim, err := vectorsOf(answer, len(texts))
+	if err != nil {
+		return failed("embed_error", err)
+	}
+	return reply(ex, embedReply{OK: true, Vectors: vectors, Dim: dim})
+}
+
+type embedRequest struct {
+	Model      string   `json:"model"`
+	Input      []string `json:"input"`
+	Encoding   string   `json:"encoding_format"`
+	Dimensions int      `json:"dimensions,omitempty"`
+}
+
+type embedReply struct {
+	OK      bool              `json:"ok"`
+	Vectors []json.RawMessage `json:"vectors"`
+	Dim     int               `json:"dim"`
+}
+
+// vectorsOf takes the n vectors out of an answer, by their index, as they are
+// written there.
+func vectorsOf(answer []byte, n int) (vectors []json.RawMessage, dim int, err error) {
+	unusable := func(why string) error {
+		return &pipeline.Error{Status: 502, Code: "upstream_protocol", Fault: pipeline.UpstreamFault, Err: fmt.Errorf("the upstream's embeddings cannot be used: %s", why)}
+	}
+	if chat.Valid(answer) != nil {
+		return nil, 0, unusable("they are no JSON")
+	}
+	vectors = make([]json.RawMessage, n)
+	i := 0
+	for e := range chat.Array(chat.Get(answer, "data")) {
+		at := i
+		if index, ok := chat.Int(chat.Get(e, "index")); ok {
+			at = int(index)
+		}
+		v := chat.Get(e, "embedding")
+		if at < 0 || at >= n || vectors[at] != nil || len(v) == 0 || v[0] != '[' {
+			return nil, 0, unusable("an index or a vector is wrong")
+		}
+		vectors[at] = v
+		i++
+	}
+	if i != n {
+		return nil, 0, unusable(fmt.Sprintf("%d for %d texts", i, n))
+	}
+	for range chat.Array(vectors[0]) {
+		dim++
+	}
+	return vectors, dim, nil
+}

@@ -1,0 +1,234 @@
+package service
+
+import (
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/chat"
+	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/detail"
+	"github.com/headrace/headrace/pipeline/rag"
+)
+
+//go:embed index.go
+var indexSource string
+
+// Index describes serve_index to a registry.
+var Index = config.Define[pipeline.Handler]("serve_index", IndexConfig{
+	Collection: "chunks", MaxChunks: 1000, MaxText: 32 << 10, MaxEntities: 64,
+}, indexSource)
+
+// IndexConfig answers POST /index/chunks: it writes chunks of documents into a
+// collection. The same chunk written again replaces itself. It stands alone in
+// its route.
+type IndexConfig struct {
+	// Store takes the chunks. Without it every request is refused with 503.
+	Store config.Ref[pipeline.VectorStore] `yaml:"store"`
+	// Embedder turns the texts into vectors. Without it the collection can be
+	// searched by words only.
+	Embedder config.Ref[pipeline.Embedder] `yaml:"embedder"`
+	// Graph takes the entities that chunks name.
+	Graph config.Ref[pipeline.GraphStore] `yaml:"graph"`
+	// Collection is written to where the request names none.
+	Collection string `yaml:"collection" check:"min=1,max=200"`
+	// MaxChunks bounds how many chunks one request may hold.
+	MaxChunks int `yaml:"max_chunks" check:"min=1,max=100000"`
+	// MaxText bounds the text of a chunk.
+	MaxText config.Size `yaml:"max_text" check:"min=1KiB,max=1MiB"`
+	// MaxEntities bounds how many entities one chunk may name.
+	MaxEntities int `yaml:"max_entities" check:"min=0,max=1000"`
+}
+
+// Build implements config.Builder.
+func (c IndexConfig) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
+	return &indexEndpoint{IndexConfig: c, store: get(c.Store), embedder: get(c.Embedder), graph: get(c.Graph), log: rag.NewLog(env.Log)}, nil
+}
+
+type indexEndpoint struct {
+	endpoint
+	IndexConfig
+	store    pipeline.VectorStore
+	embedder pipeline.Embedder
+	graph    pipeline.GraphStore
+	log      *rag.Log
+}
+
+// job is what one request wants written.
+type job struct {
+	pipeline.Upsert
+	texts    []string
+	write    pipeline.GraphWrite
+	entities bool
+}
+
+func (h *indexEndpoint) parse(ex *pipeline.Exchange) (*job, error) {
+	r, err := detail.Read(ex)
+	if err != nil {
+		return nil, err
+	}
+	j := &job{Upsert: pipeline.Upsert{Tenant: rag.Tenant(ex)}}
+	chunks := r.NeedObjects("chunks")
+	j.Collection = r.String("collection", h.Collection)
+	counts := map[string]int{} // chunks of each document so far
+	if len(chunks) > h.MaxChunks {
+		r.Refuse("chunks", "too_long", fmt.Sprintf("List should have at most %d items", h.MaxChunks), map[string]int{"max_length": h.MaxChunks})
+		return nil, r.Err()
+	}
+	for _, c := range chunks {
+		if c != nil {
+			h.chunk(j, c, counts)
+		}
+	}
+	switch m := r.OptString("mode"); {
+	case m == nil, *m == "upsert":
+	case *m == "skip_unchanged":
+		j.SkipUnchanged = true
+	default:
+		const want = "'upsert' or 'skip_unchanged'"
+		r.Refuse("mode", "enum", "Input should be "+want, map[string]string{"expected": want})
+	}
+	r.OptBool("wait", true)
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	if len(chunks) == 0 {
+		return nil, detail.Fail(400, "missing_field", "chunks must be non-empty")
+	}
+	return j, allowed(ex, j.Collection)
+}
+
+// chunk reads one chunk.
+func (h *indexEndpoint) chunk(j *job, c *detail.Reader, counts map[string]int) {
+	p := pipeline.Passage{DocID: c.NeedString("doc_id"), Text: c.NeedString("text")}
+	if id := c.OptString("chunk_id"); id != nil {
+		p.ChunkID = *id
+	}
+	p.Metadata = c.Dict("metadata")
+	if len(p.Text) > int(h.MaxText) {
+		c.Refuse("text", "string_too_long", fmt.Sprintf("String should have at most %d bytes", h.MaxText), map[string]int64{"max_length": int64(h.MaxText)})
+	}
+	p.Index = counts[p.DocID]
+	counts[p.DocID]++
+	p.ID = pipeline.PointID(j.Tenant, j.Collection, p.DocID, p.ChunkID, p.Index)
+	j.Points = append(j.Points, pipeline.Point{Passage: p})
+	j.texts = append(j.texts, p.Text)
+	h.mentions(j, c, &p)
+}
+
+// mentions reads the entities that a chunk names: names, or objects with id.
+func (h *indexEndpoint) mentions(j *job, c *detail.Reader, p *pipeline.Passage) {
+	n := 0
+	for raw := range chat.Array(c.Raw("entities")) {
+		if n++; n > h.MaxEntities {
+			c.Refuse("entities", "too_long", fmt.Sprintf("List should have at most %d items", h.MaxEntities), map[string]int{"max_length": h.MaxEntities})
+			return
+		}
+		e := pipeline.Entity{Type: "Entity"}
+		if name, ok := chat.Text(raw); ok {
+			e.ID, e.Name = name, name
+		} else {
+			e.ID, _ = chat.Text(chat.Get(raw, "id"))
+			if t, ok := chat.Text(chat.Get(raw, "type")); ok && t != "" {
+				e.Type = t
+			}
+			e.Name, _ = chat.Text(chat.Get(raw, "name"))
+		}
+		if e.ID == "" {
+			c.Refuse("entities", "string_type", "Input should be names, or objects with an id", nil)
+			return
+		}
+		j.entities = true
+		j.write.Entities = append(j.write.Entities, e)
+		j.write.Mentions = append(j.write.Mentions, pipeline.Mention{PointID: p.ID, DocID: p.DocID, Index: p.Index, Entity: e.ID})
+	}
+}
+
+// Handle implements pipeline.Handler.
+func (h *indexEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
+	j, err := h.parse(ex)
+	if err != nil {
+		return err
+	}
+	if h.store == nil {
+		return unavailable("qdrant")
+	}
+	if j.entities && h.graph == nil {
+		return unavailable("neo4j")
+	}
+	dim, err := h.vectors(ctx, j)
+	if err != nil {
+		return gone(ex, "index_error", err)
+	}
+	done, err := h.store.Upsert(ctx, j.Upsert)
+	if err != nil {
+		h.log.Warn("chunks could not be written", err)
+		return gone(ex, "index_error", err)
+	}
+	out := indexReply{OK: true, Upserted: done.Written, Dim: dim, Collection: j.Collection + "_" + j.Tenant, Skipped: done.Skipped, IDs: []string{}, Errors: []string{}}
+	for i := range j.Points {
+		out.IDs = append(out.IDs, j.Points[i].ID)
+	}
+	if j.entities {
+		j.write.Tenant = j.Tenant
+		if _, err := h.graph.Write(ctx, j.write); err != nil {
+			h.log.Warn("the entities of chunks could not be written", err)
+			out.Errors = append(out.Errors, "entities: "+sentence(failed("neo4j_error", err)))
+		}
+	}
+	return reply(ex, out)
+}
+
+func sentence(err error) string {
+	if e, ok := errors.AsType[*pipeline.Error](err); ok {
+		return detail.Sentence(e)
+	}
+	return err.Error()
+}
+
+// vectors completes the points with vectors and digests.
+func (h *indexEndpoint) vectors(ctx context.Context, j *job) (dim int, err error) {
+	model := ""
+	if h.embedder != nil {
+		vectors, err := h.embedder.Embed(ctx, j.texts, pipeline.ForStoring)
+		if err != nil {
+			return 0, err
+		}
+		if len(vectors) != len(j.Points) {
+			return 0, fmt.Errorf("embed %d texts: %d vectors", len(j.Points), len(vectors))
+		}
+		for i, v := range vectors {
+			j.Points[i].Vector = v
+		}
+		dim, model = len(vectors[0]), h.embedder.Model()
+	}
+	for i := range j.Points {
+		j.Points[i].Digest = digest(&j.Points[i].Passage, model)
+	}
+	return dim, nil
+}
+
+// digest is that of everything indexed. Lengths go before the parts: no two
+// different chunks share one.
+func digest(p *pipeline.Passage, model string) [32]byte {
+	sum := sha256.New()
+	for _, part := range [...]string{p.DocID, p.ChunkID, p.Text, string(p.Metadata), model} {
+		sum.Write(binary.AppendUvarint(nil, uint64(len(part))))
+		sum.Write([]byte(part))
+	}
+	return [32]byte(sum.Sum(nil))
+}
+
+type indexReply struct {
+	OK         bool     `json:"ok"`
+	Upserted   int      `json:"upserted"`
+	Dim        int      `json:"dim"`
+	Collection string   `json:"collection"`
+	Skipped    int      `json:"skipped"`
+	IDs        []string `json:"ids"`
+	Errors     []string `json:"errors"`
+}
