@@ -27,6 +27,7 @@ func Main(components config.Registry) {
 type cli struct {
 	Run     runCmd     `cmd:"" help:"Run the gateway."`
 	Ingest  ingestCmd  `cmd:"" help:"Write documents into a store of passages."`
+	Eval    evalCmd    `cmd:"" help:"Measure how well chains of retrieval find what answers questions."`
 	Check   checkCmd   `cmd:"" help:"Report every problem of a configuration file."`
 	Docs    docsCmd    `cmd:"" help:"Describe the components that a file can use."`
 	Schema  schemaCmd  `cmd:"" help:"Print the JSON Schema of the configuration file."`

@@ -127,27 +127,36 @@ func (r *run) documents(f File) ([]*Prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	parts := map[string][]Document{}
-	var order []string
-	for _, d := range list {
-		if parts[d.ID] == nil {
-			order = append(order, d.ID)
-		}
-		parts[d.ID] = append(parts[d.ID], d)
-	}
 	var docs []*Prepared
-	for _, id := range order {
+	for _, parts := range Join(list) {
+		id := parts[0].ID
 		if other, taken := r.ids[id]; taken {
 			return docs, fmt.Errorf("the document %q is in %s already", id, other)
 		}
 		r.ids[id] = f.Prefix + f.Name
-		p := Prepare(r.Splitter, parts[id])
+		p := Prepare(r.Splitter, parts)
 		for _, g := range r.Graphers {
 			g.Add(p)
 		}
 		docs = append(docs, p)
 	}
 	return docs, nil
+}
+
+// Join puts the parts of each document together, in the order they came.
+func Join(list []Document) [][]Document {
+	var out [][]Document
+	at := map[string]int{}
+	for _, d := range list {
+		i, ok := at[d.ID]
+		if !ok {
+			i = len(out)
+			at[d.ID] = i
+			out = append(out, nil)
+		}
+		out[i] = append(out[i], d)
+	}
+	return out
 }
 
 // write writes one batch. A panic of a store is an error like any other.

@@ -1,0 +1,256 @@
+package eval
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/headrace/headrace/pipeline/ingest"
+)
+
+// A Set is questions, and the documents to find the answers in.
+type Set struct {
+	Name      string
+	Questions []Question
+	Documents []ingest.Document
+	// Triples are what a graph is made from; nil: from the titles.
+	Triples *ingest.Triples
+}
+
+// The formats of sets.
+const (
+	Own     = "headrace"
+	MuSiQue = "musique"
+	DRCD    = "drcd"
+)
+
+// Load reads a set in one of the formats, or with an empty format in the one
+// that the names of the files tell. name is a file, or a folder with the files
+// of one set: for headrace questions.jsonl with the documents around it.
+func Load(fsys fs.FS, name, format string) (*Set, error) {
+	dir, file := path.Dir(name), path.Base(name)
+	if info, err := fs.Stat(fsys, name); err != nil {
+		return nil, err
+	} else if info.IsDir() {
+		dir, file = name, ""
+	}
+	entries, err := fs.ReadDir(fsys, dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	f := folder{fsys, dir, file, names}
+	if format == "" {
+		format = f.guess()
+	}
+	switch format {
+	case Own:
+		return f.own()
+	case MuSiQue:
+		return f.musique()
+	case DRCD:
+		return f.drcd()
+	}
+	return nil, fmt.Errorf("%s: the names of its files do not tell its format; it is %s, %s or %s", name, Own, MuSiQue, DRCD)
+}
+
+// A folder is where a set lies. file is "" unless one was named.
+type folder struct {
+	fsys  fs.FS
+	dir   string
+	file  string
+	names []string
+}
+
+func (f folder) guess() string {
+	switch {
+	case strings.HasSuffix(f.file, ".jsonl"), f.file == "" && slices.Contains(f.names, "questions.jsonl"):
+		return Own
+	case f.find("musique", "_corpus.json") != "":
+		return MuSiQue
+	case f.find("drcd", ".json") != "":
+		return DRCD
+	}
+	return ""
+}
+
+// find returns the first file whose name begins and ends so, in any case.
+func (f folder) find(prefix, suffix string) string {
+	for _, n := range f.names {
+		if low := strings.ToLower(n); strings.HasPrefix(low, prefix) && strings.HasSuffix(low, suffix) {
+			return n
+		}
+	}
+	return ""
+}
+
+// decode reads one JSON file into v.
+func (f folder) decode(name string, v any) error {
+	if name == "" {
+		return fmt.Errorf("%s: a file of the set is missing", f.dir)
+	}
+	b, err := fs.ReadFile(f.fsys, path.Join(f.dir, name))
+	if err == nil {
+		err = json.Unmarshal(b, v)
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path.Join(f.dir, name), err)
+	}
+	return nil
+}
+
+// own reads questions, one object on each line: {"question": …, "gold": [ids]}.
+// The documents are the files beside them.
+func (f folder) own() (*Set, error) {
+	name := f.file
+	if name == "" {
+		name = "questions.jsonl"
+	}
+	file, err := f.fsys.Open(path.Join(f.dir, name))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	set := &Set{Name: strings.TrimSuffix(name, ".jsonl")}
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 1<<20)
+	for at := 1; lines.Scan(); at++ {
+		if strings.TrimSpace(lines.Text()) == "" {
+			continue
+		}
+		var q struct {
+			Question string
+			Gold     []string
+		}
+		err := json.Unmarshal(lines.Bytes(), &q)
+		if err == nil && (q.Question == "" || len(q.Gold) == 0) {
+			err = errors.New(`"question" or "gold" is missing`)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s, line %d: %w", name, at, err)
+		}
+		set.Questions = append(set.Questions, Question{q.Question, q.Gold})
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return set, f.around(set, name)
+}
+
+// around reads the documents beside a file of questions.
+func (f folder) around(set *Set, questions string) error {
+	sub, err := fs.Sub(f.fsys, f.dir)
+	if err != nil {
+		return err
+	}
+	files, _, err := ingest.Files(sub, ".")
+	if err != nil {
+		return err
+	}
+	for _, name := range files {
+		if name == questions {
+			continue
+		}
+		docs, err := ingest.Read(sub, name, "")
+		if err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
+		}
+		set.Documents = append(set.Documents, docs...)
+	}
+	return nil
+}
+
+// musique reads a set as HippoRAG cuts it out of MuSiQue: questions, a corpus,
+// and triples that a model found in it.
+func (f folder) musique() (*Set, error) {
+	corpusFile := f.find("musique", "_corpus.json")
+	set := &Set{Name: strings.TrimSuffix(corpusFile, "_corpus.json")}
+	var corpus []struct{ Title, Text string }
+	if err := f.decode(corpusFile, &corpus); err != nil {
+		return nil, err
+	}
+	ids := map[[2]string]string{}
+	for i, p := range corpus {
+		id := fmt.Sprintf("%05d", i)
+		ids[[2]string{p.Title, p.Text}] = id
+		set.Documents = append(set.Documents, ingest.Document{ID: id, Title: p.Title, Text: p.Text, Whole: true})
+	}
+	var questions []struct {
+		Question   string
+		Paragraphs []struct {
+			Title        string
+			Text         string `json:"paragraph_text"`
+			IsSupporting bool   `json:"is_supporting"`
+		}
+	}
+	if err := f.decode(set.Name+".json", &questions); err != nil {
+		return nil, err
+	}
+	for _, q := range questions {
+		one := Question{Text: q.Question}
+		for _, p := range q.Paragraphs {
+			if !p.IsSupporting {
+				continue
+			}
+			id, ok := ids[[2]string{p.Title, p.Text}]
+			if !ok {
+				return nil, fmt.Errorf("%s.json: the paragraph %q of %q is not in the corpus", set.Name, p.Title, q.Question)
+			}
+			if !slices.Contains(one.Gold, id) {
+				one.Gold = append(one.Gold, id)
+			}
+		}
+		set.Questions = append(set.Questions, one)
+	}
+	triples := f.find("openie", ".json")
+	if triples == "" {
+		return set, nil
+	}
+	file, err := f.fsys.Open(path.Join(f.dir, triples))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	set.Triples, err = ingest.ReadTriples(file)
+	return set, err
+}
+
+// drcd reads a set in the format of DRCD, which is SQuAD's: paragraphs are
+// documents, and the answer to a question is in its own.
+func (f folder) drcd() (*Set, error) {
+	name := f.file
+	if name == "" {
+		name = f.find("drcd", ".json")
+	}
+	var root struct {
+		Data []struct {
+			Title      string
+			Paragraphs []struct {
+				ID      string
+				Context string
+				QAs     []struct{ Question string }
+			}
+		}
+	}
+	if err := f.decode(name, &root); err != nil {
+		return nil, err
+	}
+	set := &Set{Name: strings.TrimSuffix(name, ".json")}
+	for _, a := range root.Data {
+		for _, p := range a.Paragraphs {
+			set.Documents = append(set.Documents, ingest.Document{ID: p.ID, Title: a.Title, Text: p.Context, Whole: true})
+			for _, q := range p.QAs {
+				set.Questions = append(set.Questions, Question{q.Question, []string{p.ID}})
+			}
+		}
+	}
+	return set, nil
+}
