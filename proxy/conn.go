@@ -37,6 +37,7 @@ type conn struct {
 	listener *listener
 	closed   atomic.Bool
 	gone     atomic.Bool
+	owed     atomic.Bool // the client may be sending still, and is owed an answer all the same
 
 	mu    sync.Mutex
 	scope *pipeline.Scope // of the request being served; guarded by mu
@@ -105,6 +106,7 @@ func (c *conn) judge() {
 // connection without a word if an error comes before any byte of a request; the
 // client is owed an answer, so one byte goes ahead of the error.
 func (c *conn) fail(err error) {
+	c.owed.Store(true)
 	c.bad = err
 	c.sham = c.wire.inHead()
 }
@@ -236,6 +238,7 @@ func (c *conn) frame() error {
 				c.r = c.ok
 				c.shrink()
 				if err != nil {
+					c.owed.Store(true)
 					c.bad = err
 				}
 				return err
@@ -255,7 +258,7 @@ func (c *conn) Close() error {
 		return net.ErrClosed
 	}
 	c.watcher.forget(c.id)
-	if !c.gone.Load() && (violated(c.bad) != nil && c.bad != errCut || !c.whole()) {
+	if c.owed.Load() && !c.gone.Load() {
 		return c.listener.linger(c.Conn, func() { c.listener.leave(c.ip) })
 	}
 	c.listener.leave(c.ip)

@@ -153,6 +153,7 @@ func (j *job) unread() {
 	switch {
 	case j.up.conn == nil || j.up.whole.Load():
 	case j.up.begun.Load(), j.conn.bad != nil, j.conn.size() < 0, j.conn.size() > maxSkip:
+		j.conn.owed.Store(true)
 		j.ctx.SetConnectionClose()
 	}
 }

@@ -326,6 +326,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 		most = int64(limits.MaxBody)
 	}
 	if c, ok := ctx.Conn().(*conn); ok && c.size() > most {
+		c.owed.Store(true)
 		setError(ctx, refuse(413, "request_too_large", "", fmt.Errorf("the request body is larger than %d bytes", most)))
 		return 413
 	}
