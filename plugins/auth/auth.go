@@ -1,6 +1,6 @@
 // Package auth lets only clients with a known key pass, and notes whose key it
-// was. It knows the keys of its settings only: it asks no store, and limits
-// nobody.
+// was and what that tenant may do. It knows the keys of its settings, and those
+// of a store of tenants, which answers from memory. It limits nobody.
 package auth
 
 import (
@@ -33,6 +33,12 @@ type Config struct {
 	Keys config.Secret `yaml:"keys"`
 	// Clients are keys one by one, in addition to those of keys.
 	Clients []Client `yaml:"clients"`
+	// Tenants is a store of tenants with keys of their own, which come and go
+	// while the gateway runs.
+	Tenants config.Ref[pipeline.KeyOwners] `yaml:"tenants"`
+	// Admin is the key that may manage those tenants. It may do all else, too,
+	// as the tenant "default".
+	Admin config.Secret `yaml:"admin"`
 }
 
 // Client is a tenant and one of its keys. A tenant may have several.
@@ -43,6 +49,11 @@ type Client struct {
 	Key config.Secret `yaml:"key"`
 	// SHA256 is the key's digest in hexadecimal, instead of the key.
 	SHA256 string `yaml:"sha256"`
+	// Collections are those that the key may use. Without any it may use all.
+	Collections []string `yaml:"collections"`
+	// Scopes are what the key may do beyond the usual, such as graph:query.
+	// While the gateway has one tenant only, its keys may do everything.
+	Scopes []string `yaml:"scopes"`
 }
 
 // Validate refuses settings that would let nobody in, or not say who is who.
@@ -57,6 +68,10 @@ func (c Config) Build(_ context.Context, env config.Env) (pipeline.Handler, erro
 	if err != nil {
 		return nil, err
 	}
+	var tenants pipeline.KeyOwners
+	if !c.Tenants.IsZero() {
+		tenants = c.Tenants.Get()
+	}
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "headrace_auth_refused_total",
 		Help: "Requests refused for their key, by what was wrong with it.",
@@ -66,8 +81,10 @@ func (c Config) Build(_ context.Context, env config.Env) (pipeline.Handler, erro
 	}
 	return &handler{
 		known:   known,
+		tenants: tenants,
 		missing: refused.WithLabelValues("missing"),
 		invalid: refused.WithLabelValues("invalid"),
+		expired: refused.WithLabelValues("expired"),
 	}, nil
 }
 
@@ -82,11 +99,16 @@ var (
 		Status: 401, Type: "authentication_error", Code: "invalid_api_key", Fault: pipeline.CallerFault,
 		Err: errors.New("the API key is not known here"),
 	}
+	errExpired = &pipeline.Error{
+		Status: 401, Type: "authentication_error", Code: "expired_api_key", Fault: pipeline.CallerFault,
+		Err: errors.New("the API key is not known here, or no longer valid"),
+	}
 )
 
 type handler struct {
-	known            map[digest]client
-	missing, invalid prometheus.Counter
+	known                     map[digest]client
+	tenants                   pipeline.KeyOwners // nil: there are none but those known
+	missing, invalid, expired prometheus.Counter
 }
 
 type digest [sha256.Size]byte
@@ -96,10 +118,11 @@ type digest [sha256.Size]byte
 type client struct {
 	digest digest
 	tenant string
+	policy *pipeline.Policy // nil: everything
 }
 
 // Guards implements pipeline.Guard.
-func (h *handler) Guards() bool { return len(h.known) > 0 }
+func (h *handler) Guards() bool { return len(h.known) > 0 || h.tenants != nil }
 
 // Handle implements pipeline.Handler.
 func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
@@ -108,26 +131,32 @@ func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeli
 		h.missing.Inc()
 		return refuse(ex, errMissing)
 	}
-	tenant, ok := h.owner(key)
-	if !ok {
-		h.invalid.Inc()
-		return refuse(ex, errInvalid)
+	tenant, policy, ok := h.owner(key)
+	switch {
+	case ok:
+		ex.Tenant, ex.Policy = tenant, policy
+		return next.Handle(ctx, ex)
+	case h.tenants != nil && ofTenant(key):
+		h.expired.Inc()
+		return refuse(ex, errExpired)
 	}
-	ex.Tenant = tenant
-	return next.Handle(ctx, ex)
+	h.invalid.Inc()
+	return refuse(ex, errInvalid)
 }
 
-// owner returns whose key it is.
-func (h *handler) owner(key []byte) (tenant string, ok bool) {
+// owner returns whose key it is, and what that may do.
+func (h *handler) owner(key []byte) (tenant string, policy *pipeline.Policy, ok bool) {
 	if !wellFormed(key) {
-		return "", false
+		return "", nil, false
 	}
 	d := digest(sha256.Sum256(key))
-	c, ok := h.known[d]
-	if !ok || subtle.ConstantTimeCompare(c.digest[:], d[:]) != 1 {
-		return "", false
+	if c, ok := h.known[d]; ok && subtle.ConstantTimeCompare(c.digest[:], d[:]) == 1 {
+		return c.tenant, c.policy, true
 	}
-	return c.tenant, true
+	if h.tenants == nil {
+		return "", nil, false
+	}
+	return h.tenants.Owner(d)
 }
 
 func refuse(ex *pipeline.Exchange, err error) error {

@@ -138,7 +138,7 @@ func TestProblems(t *testing.T) {
 			t.Error("built all the same")
 		}
 	}
-	const none = "auth without keys would let nobody in; set keys or clients, or switch the stage off with when"
+	const none = "auth without keys would let nobody in; set keys, clients or tenants, or switch the stage off with when"
 	f(Config{}, none)
 	f(Config{Keys: " ,\n, "}, none)
 	f(Config{Keys: "a=canary,b="}, "keys: entry 2 has no key; write tenant=key")
@@ -193,7 +193,7 @@ func FuzzKeys(f *testing.F) {
 				t.Fatalf("%q belongs to %q", keys, c.tenant)
 			}
 		}
-		if tenant, ok := h.owner([]byte(shown)); ok && !strings.Contains(keys, shown) && !strings.Contains(keys, "sha256:") {
+		if tenant, _, ok := h.owner([]byte(shown)); ok && !strings.Contains(keys, shown) && !strings.Contains(keys, "sha256:") {
 			t.Fatalf("%q opens the door to %q", shown, tenant)
 		}
 	})

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/headrace/headrace/pipeline"
 )
 
 // maxKey bounds what is hashed for a stranger, in bytes.
@@ -59,7 +61,7 @@ func wellFormed(key []byte) bool {
 // and never hold any of a key.
 func (c Config) known() (map[digest]client, error) {
 	known := map[digest]client{}
-	add := func(where, tenant, key, sum string) error {
+	add := func(where, tenant, key, sum string, policy *pipeline.Policy) error {
 		d, err := digestOf(key, sum)
 		if err == nil {
 			err = checkTenant(tenant)
@@ -70,7 +72,7 @@ func (c Config) known() (map[digest]client, error) {
 		if err != nil {
 			return fmt.Errorf("%s %w", where, err)
 		}
-		known[d] = client{digest: d, tenant: tenant}
+		known[d] = client{digest: d, tenant: tenant, policy: policy}
 		return nil
 	}
 	n := 0
@@ -90,19 +92,58 @@ func (c Config) known() (map[digest]client, error) {
 		} else {
 			sum = ""
 		}
-		if err := add(fmt.Sprintf("keys: entry %d", n), tenant, key, sum); err != nil {
+		if err := add(fmt.Sprintf("keys: entry %d", n), tenant, key, sum, nil); err != nil {
 			return nil, err
 		}
 	}
 	for i, cl := range c.Clients {
-		if err := add(fmt.Sprintf("clients[%d]", i), cl.Tenant, string(cl.Key), cl.SHA256); err != nil {
+		if err := add(fmt.Sprintf("clients[%d]", i), cl.Tenant, string(cl.Key), cl.SHA256, cl.policy()); err != nil {
 			return nil, err
 		}
 	}
-	if len(known) == 0 {
-		return nil, errors.New("auth without keys would let nobody in; set keys or clients, or switch the stage off with when")
+	if c.Admin != "" {
+		admin := &pipeline.Policy{Admin: true, Scopes: []string{"graph:query"}}
+		if err := add("admin", defaultTenant, string(c.Admin), "", admin); err != nil {
+			return nil, err
+		}
+	}
+	c.confine(known)
+	if len(known) == 0 && c.Tenants.IsZero() {
+		return nil, errors.New("auth without keys would let nobody in; set keys, clients or tenants, or switch the stage off with when")
 	}
 	return known, nil
+}
+
+// policy is what the settings of a client say of it, nil if nothing.
+func (c Client) policy() *pipeline.Policy {
+	if c.Collections == nil && c.Scopes == nil {
+		return nil
+	}
+	return &pipeline.Policy{Collections: c.Collections, Scopes: c.Scopes}
+}
+
+// confine takes the further permissions from keys of which nothing is said, as
+// soon as there is more than one tenant.
+func (c Config) confine(known map[digest]client) {
+	tenants := map[string]bool{}
+	for _, k := range known {
+		tenants[k.tenant] = true
+	}
+	if len(tenants) < 2 && c.Tenants.IsZero() {
+		return
+	}
+	for d, k := range known {
+		if k.policy == nil {
+			k.policy = &pipeline.Policy{}
+			known[d] = k
+		}
+	}
+}
+
+// ofTenant reports whether key looks like one of a store: sk-TENANT-RANDOM.
+func ofTenant(key []byte) bool {
+	rest, ok := bytes.CutPrefix(key, []byte("sk-"))
+	return ok && bytes.IndexByte(rest, '-') > 0
 }
 
 // digestOf returns the digest of key, or the one that sum spells.

@@ -1,0 +1,334 @@
+// Package tenants is the endpoint at which tenants and their keys are managed:
+// /admin/tenants and what is below it. It answers nobody but who shows the
+// admin's key, as auth has found.
+package tenants
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/ask"
+	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/detail"
+)
+
+//go:embed tenants.go
+var source string
+
+// Plugin describes serve_tenants to a registry.
+var Plugin = config.Define[pipeline.Handler]("serve_tenants", Config{}, source)
+
+// Config answers /admin/tenants and the paths below it, for the admin only. It
+// stands alone in its route, which matches all methods and both paths:
+// /admin/tenants and /admin/tenants/*.
+type Config struct {
+	// Store keeps the tenants: the one that auth is given, too.
+	Store config.Ref[pipeline.TenantStore] `yaml:"store" check:"required"`
+}
+
+// Build implements config.Builder.
+func (c Config) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
+	return &handler{store: c.Store.Get(), log: env.Log}, nil
+}
+
+type handler struct {
+	store pipeline.TenantStore
+	log   *slog.Logger
+}
+
+const (
+	adminOnly        = "Admin access required"
+	notAuthenticated = "Not authenticated"
+)
+
+// Refuse implements pipeline.Endpoint. To whoever is not the admin, every
+// refusal is a 403.
+func (h *handler) Refuse(e *pipeline.Error) (int, []byte) {
+	if e.Status == 401 {
+		said := *e
+		said.Status, said.Code, said.Err, said.Body = 403, "admin_only", errors.New(adminOnly), nil
+		if e.Code == "missing_api_key" {
+			said.Err = errors.New(notAuthenticated)
+		}
+		e = &said
+	}
+	return detail.Refuse(e)
+}
+
+// Handle implements pipeline.Handler.
+func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
+	if ex.Policy == nil || !ex.Policy.Admin {
+		if len(ex.Request.Header.Peek("Authorization")) == 0 {
+			return detail.Fail(403, "admin_only", notAuthenticated)
+		}
+		return detail.Fail(403, "admin_only", adminOnly)
+	}
+	uri, query, _ := bytes.Cut(ex.Request.Header.RequestURI(), []byte{'?'})
+	path := strings.Split(strings.Trim(strings.TrimPrefix(string(uri), "/admin/tenants"), "/"), "/")
+	method := string(ex.Request.Header.Method())
+	err := h.route(ctx, ex, method, path, string(query))
+	if _, ok := errors.AsType[*pipeline.Error](err); err != nil && !ok {
+		h.log.Error("tenants could not be managed", "error", err)
+		return detail.Fail(500, "tenants_error", "the tenants could not be read or written; the gateway's log has the details")
+	}
+	return err
+}
+
+func (h *handler) route(ctx context.Context, ex *pipeline.Exchange, method string, path []string, query string) error {
+	var allow string
+	switch {
+	case path[0] == "":
+		switch allow = "GET, POST"; method {
+		case "GET":
+			return h.list(ctx, ex, query)
+		case "POST":
+			return h.create(ctx, ex)
+		}
+	case len(path) == 1:
+		switch allow = "GET, DELETE"; method {
+		case "GET":
+			return h.one(ctx, ex, path[0])
+		case "DELETE":
+			return h.setStatus(ctx, ex, path[0], "deleted")
+		}
+	case len(path) == 2 && path[1] == "status":
+		if allow = "PUT"; method == "PUT" {
+			return h.status(ctx, ex, path[0])
+		}
+	case len(path) == 2 && path[1] == "api-keys":
+		if allow = "POST"; method == "POST" {
+			return h.createKey(ctx, ex, path[0])
+		}
+	case len(path) == 3 && path[1] == "api-keys":
+		if allow = "DELETE"; method == "DELETE" {
+			return h.revoke(ctx, ex, path[0], path[2])
+		}
+	default:
+		return detail.Fail(404, "unknown_path", "Not Found")
+	}
+	ex.Response.Header.Set("Allow", allow)
+	return detail.Fail(405, "method_not_allowed", "Method Not Allowed")
+}
+
+type tenant struct {
+	ID          string    `json:"tenant_id"`
+	Name        string    `json:"name"`
+	Description *string   `json:"description"`
+	Status      string    `json:"status"`
+	Created     time.Time `json:"created_at"`
+	Updated     time.Time `json:"updated_at"`
+	Scopes      []string  `json:"scopes"`
+	Collections []string  `json:"collections"` // null: all
+}
+
+func public(t pipeline.Tenant) tenant {
+	return tenant{t.ID, t.Name, orNull(t.Description), t.Status, t.Created, t.Updated, append([]string{}, t.Policy.Scopes...), t.Policy.Collections}
+}
+
+func orNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func reply(ex *pipeline.Exchange, status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	ask.Set(ex, status, body)
+	return nil
+}
+
+// maxList bounds how many tenants one answer holds.
+const maxList = 1000
+
+func (h *handler) list(ctx context.Context, ex *pipeline.Exchange, query string) error {
+	values, _ := url.ParseQuery(query)
+	limit, err := number(values, "limit", 100, 1, maxList)
+	if err != nil {
+		return err
+	}
+	offset, err := number(values, "offset", 0, 0, 1<<30)
+	if err != nil {
+		return err
+	}
+	some, total, err := h.store.Tenants(ctx, limit, offset)
+	if err != nil {
+		return err
+	}
+	list := []tenant{}
+	for _, t := range some {
+		list = append(list, public(t))
+	}
+	return reply(ex, 200, map[string]any{"tenants": list, "total": total})
+}
+
+// number reads a number of the query.
+func number(values url.Values, name string, otherwise, least, most int) (int, error) {
+	if !values.Has(name) {
+		return otherwise, nil
+	}
+	text := values.Get(name)
+	input, err := json.Marshal(text)
+	if err != nil {
+		return 0, err
+	}
+	p := detail.Problem{Loc: []any{"query", name}, Input: input}
+	n, err := strconv.Atoi(text)
+	switch {
+	case err != nil:
+		p.Type, p.Msg = "int_parsing", "Input should be a valid integer, unable to parse string as an integer"
+	case n < least:
+		p.Type, p.Msg, p.Ctx = "greater_than_equal", fmt.Sprintf("Input should be greater than or equal to %d", least), map[string]int{"ge": least}
+	case n > most:
+		p.Type, p.Msg, p.Ctx = "less_than_equal", fmt.Sprintf("Input should be less than or equal to %d", most), map[string]int{"le": most}
+	default:
+		return n, nil
+	}
+	return 0, detail.Invalid(p)
+}
+
+func (h *handler) create(ctx context.Context, ex *pipeline.Exchange) error {
+	r, err := detail.Read(ex)
+	if err != nil {
+		return err
+	}
+	t := pipeline.Tenant{Name: r.NeedString("name")}
+	switch {
+	case r.Has("name") && t.Name == "":
+		r.Refuse("name", "string_too_short", "String should have at least 1 character", map[string]int{"min_length": 1})
+	case len(t.Name) > 255:
+		r.Refuse("name", "string_too_long", "String should have at most 255 characters", map[string]int{"max_length": 255})
+	}
+	if d := r.OptString("description"); d != nil {
+		t.Description = (*d)[:min(len(*d), 4<<10)]
+	}
+	t.Policy.Scopes, t.Policy.Collections = r.OptStrings("scopes"), r.OptStrings("collections")
+	if err := r.Err(); err != nil {
+		return err
+	}
+	made, key, err := h.store.CreateTenant(ctx, t)
+	if err != nil {
+		return err
+	}
+	return reply(ex, 201, struct {
+		ID          string    `json:"tenant_id"`
+		Name        string    `json:"name"`
+		Description *string   `json:"description"`
+		Key         string    `json:"api_key"`
+		Created     time.Time `json:"created_at"`
+	}{made.ID, made.Name, orNull(made.Description), key.Key, made.Created})
+}
+
+func (h *handler) one(ctx context.Context, ex *pipeline.Exchange, id string) error {
+	t, err := h.store.Tenant(ctx, id)
+	if err != nil {
+		return err
+	}
+	return reply(ex, 200, public(t))
+}
+
+func (h *handler) status(ctx context.Context, ex *pipeline.Exchange, id string) error {
+	r, err := detail.Read(ex)
+	if err != nil {
+		return err
+	}
+	status := r.NeedString("status")
+	if r.Has("status") && status != "active" && status != "suspended" && status != "deleted" {
+		const want = "'active', 'suspended' or 'deleted'"
+		r.Refuse("status", "enum", "Input should be "+want, map[string]string{"expected": want})
+	}
+	if err := r.Err(); err != nil {
+		return err
+	}
+	return h.setStatus(ctx, ex, id, status)
+}
+
+func (h *handler) setStatus(ctx context.Context, ex *pipeline.Exchange, id, status string) error {
+	t, err := h.store.SetTenantStatus(ctx, id, status)
+	if err != nil {
+		return err
+	}
+	return reply(ex, 200, map[string]string{"tenant_id": t.ID, "status": t.Status})
+}
+
+func (h *handler) createKey(ctx context.Context, ex *pipeline.Exchange, id string) error {
+	k := pipeline.TenantKey{Tenant: id}
+	if len(ex.Request.Body) > 0 {
+		r, err := detail.Read(ex)
+		if err != nil {
+			return err
+		}
+		if s := r.OptString("name"); s != nil {
+			k.Name = (*s)[:min(len(*s), 255)]
+		}
+		if s := r.OptString("expires_at"); s != nil {
+			if k.Expires, err = moment(*s); err != nil {
+				r.Refuse("expires_at", "datetime_from_date_parsing", "Input should be a valid datetime", nil)
+			}
+		}
+		if err := r.Err(); err != nil {
+			return err
+		}
+	}
+	made, err := h.store.CreateKey(ctx, k)
+	if err != nil {
+		return err
+	}
+	var expires *time.Time
+	if !made.Expires.IsZero() {
+		expires = &made.Expires
+	}
+	return reply(ex, 201, struct {
+		ID      string     `json:"key_id"`
+		Tenant  string     `json:"tenant_id"`
+		Key     string     `json:"api_key"`
+		Name    *string    `json:"name"`
+		Created time.Time  `json:"created_at"`
+		Expires *time.Time `json:"expires_at"`
+	}{made.ID, made.Tenant, made.Key, orNull(made.Name), made.Created, expires})
+}
+
+// moment reads a point in time; without a zone it is in UTC.
+func moment(s string) (time.Time, error) {
+	for _, layout := range [...]string{time.RFC3339, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05", time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, errors.New("not a point in time")
+}
+
+func (h *handler) revoke(ctx context.Context, ex *pipeline.Exchange, id, key string) error {
+	if _, err := uuid.Parse(key); err != nil {
+		input, merr := json.Marshal(key)
+		if merr != nil {
+			return merr
+		}
+		return detail.Invalid(detail.Problem{
+			Type: "uuid_parsing", Loc: []any{"path", "key_id"}, Msg: "Input should be a valid UUID", Input: input,
+			Ctx: map[string]string{"error": "not a UUID"},
+		})
+	}
+	if err := h.store.RevokeKey(ctx, id, key); err != nil {
+		return err
+	}
+	ex.Response.Reset()
+	ex.Response.Header.SetStatusCode(204)
+	ex.Response.SetBody(nil)
+	return nil
+}
