@@ -1,0 +1,370 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+func notFound(name string) error {
+	return pipeline.Fail(404, "collection_not_found", fmt.Errorf("there is no collection %q; index something into it first", name))
+}
+
+func mismatch(name string, want, got int) error {
+	return pipeline.Fail(409, "dimension_mismatch",
+		fmt.Errorf("vectors of collection %q have %d dimensions, not %d; was it indexed with another model?", name, want, got))
+}
+
+func badVector(what string) error {
+	return pipeline.Fail(400, "bad_vector", fmt.Errorf("%s is not a direction: all of it is zero, or a number is not finite", what))
+}
+
+// A draft is a point ready to be written.
+type draft struct {
+	*pipeline.Point
+	vector []float32 // of unit length
+	entry
+}
+
+// drafts checks the points of an Upsert and makes of them what does not depend
+// on what is stored. Of points with one id it takes the last.
+func drafts(ctx context.Context, u pipeline.Upsert) (list []draft, dims int, err error) {
+	dims = len(u.Points[0].Vector)
+	turn := newRotation(dims)
+	last := make(map[string]int, len(u.Points))
+	for i := range u.Points {
+		last[u.Points[i].ID] = i
+	}
+	for i := range u.Points {
+		p := &u.Points[i]
+		if len(p.Vector) != dims {
+			return nil, 0, mismatch(u.Collection, dims, len(p.Vector))
+		}
+		if last[p.ID] != i {
+			continue
+		}
+		if err := ended(ctx); err != nil {
+			return nil, 0, err
+		}
+		d := draft{Point: p, entry: entry{id: p.ID, doc: p.DocID, chunk: p.ChunkID, meta: bytes.Clone(p.Metadata)}}
+		if dims > 0 {
+			var ok bool
+			if d.vector, ok = unit(p.Vector); !ok {
+				return nil, 0, badVector(fmt.Sprintf("the vector of point %d", i))
+			}
+			d.code = turn.encode(d.vector)
+		}
+		list = append(list, d)
+	}
+	return list, dims, nil
+}
+
+// Upsert implements pipeline.VectorStore.
+func (s *store) Upsert(ctx context.Context, u pipeline.Upsert) (pipeline.Upserted, error) {
+	var out pipeline.Upserted
+	if len(u.Points) == 0 {
+		return out, ended(ctx)
+	}
+	list, dims, err := drafts(ctx, u)
+	if err != nil {
+		return out, err
+	}
+	if err := s.lock(ctx); err != nil {
+		return out, err
+	}
+	defer s.unlock()
+	c := s.collections[u.Collection] // nobody else writes now
+	if c != nil && c.dims != dims {
+		return out, mismatch(u.Collection, c.dims, dims)
+	}
+	var written []draft
+	fresh := c == nil
+	err = s.change(ctx, "index points", func(tx *sql.Tx) error {
+		if fresh {
+			c = &collection{dims: dims, turn: newRotation(dims), parts: map[string]*part{}}
+			made, err := tx.Exec("INSERT INTO collections (name, dims) VALUES (?, ?)", u.Collection, dims)
+			if err != nil {
+				return err
+			}
+			if c.key, err = made.LastInsertId(); err != nil {
+				return err
+			}
+		}
+		written, err = s.write(ctx, tx, c, u, list)
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	s.admit(c, u, fresh, written)
+	return pipeline.Upserted{Written: len(written), Skipped: len(list) - len(written)}, nil
+}
+
+// write puts into the file what is new or has changed, and returns it.
+func (s *store) write(ctx context.Context, tx *sql.Tx, c *collection, u pipeline.Upsert, list []draft) ([]draft, error) {
+	insert, err := tx.Prepare(`INSERT INTO points
+		(collection, tenant, id, doc_id, chunk_id, idx, digest, scale, code, metadata, text) VALUES (?,?,?,?,?,?,?,?,?,?,?)`)
+	if err != nil {
+		return nil, err
+	}
+	defer insert.Close()
+	vector, err := tx.Prepare("INSERT INTO vectors (row, vector) VALUES (?, ?)")
+	if err != nil {
+		return nil, err
+	}
+	defer vector.Close()
+	p := c.parts[u.Tenant]
+	var written []draft
+	for _, d := range list {
+		if err := ended(ctx); err != nil {
+			return nil, err
+		}
+		if p != nil {
+			if slot, ok := p.slots[d.id]; ok {
+				same, err := replaced(tx, p.rows[slot], u.SkipUnchanged, d.Digest)
+				if err != nil {
+					return nil, err
+				}
+				if same {
+					continue
+				}
+			}
+		}
+		// A point that changes gets another row, so that a search under way
+		// misses it rather than pass it by its old metadata.
+		made, err := insert.Exec(c.key, u.Tenant, d.id, d.DocID, d.ChunkID, d.Index, d.Digest[:], d.code.scale,
+			unsigned(append([]int8{}, d.code.bytes...)), blob(d.Metadata), append([]byte{}, d.Text...))
+		if err != nil {
+			return nil, err
+		}
+		if d.row, err = made.LastInsertId(); err != nil {
+			return nil, err
+		}
+		if c.dims > 0 {
+			if _, err := vector.Exec(d.row, floats(d.vector)); err != nil {
+				return nil, err
+			}
+		}
+		d.bag = bagOf(d.Text)
+		written = append(written, d)
+	}
+	return written, nil
+}
+
+// replaced removes the row of a point that is about to be written again, unless
+// it is the same and may stay.
+func replaced(tx *sql.Tx, row int64, skip bool, digest [32]byte) (same bool, err error) {
+	if skip && digest != [32]byte{} {
+		var stored []byte
+		if err := tx.QueryRow("SELECT digest FROM points WHERE row = ?", row).Scan(&stored); err != nil {
+			return false, err
+		}
+		if bytes.Equal(stored, digest[:]) {
+			return true, nil
+		}
+	}
+	_, err = tx.Exec("DELETE FROM points WHERE row = ?", row)
+	if err == nil {
+		_, err = tx.Exec("DELETE FROM vectors WHERE row = ?", row)
+	}
+	return false, err
+}
+
+// admit brings what has been written into memory.
+func (s *store) admit(c *collection, u pipeline.Upsert, fresh bool, written []draft) {
+	s.mu.Lock()
+	if fresh {
+		s.collections[u.Collection] = c
+	}
+	p := c.parts[u.Tenant]
+	if p == nil {
+		p = newPart()
+		c.parts[u.Tenant] = p
+	}
+	for i := range written {
+		p.add(written[i].entry)
+	}
+	s.mu.Unlock()
+	s.tidy(c, u.Tenant, p)
+}
+
+// tidy compacts a part and judges its sketches, if need be. The caller is the
+// only writer.
+func (s *store) tidy(c *collection, tenant string, p *part) {
+	if p.wasteful() {
+		p = p.compacted() // nobody else writes: it can be read without mu
+		s.mu.Lock()
+		c.parts[tenant] = p
+		s.mu.Unlock()
+	}
+	s.judge(c, p)
+}
+
+// Delete implements pipeline.VectorStore.
+func (s *store) Delete(ctx context.Context, tenant, collection, docID string) (int, error) {
+	if err := s.lock(ctx); err != nil {
+		return 0, err
+	}
+	defer s.unlock()
+	c := s.collections[collection]
+	if c == nil || c.parts[tenant] == nil {
+		return 0, nil
+	}
+	p := c.parts[tenant]
+	where, args := "collection = ? AND tenant = ?", []any{c.key, tenant}
+	if docID != "" {
+		where, args = where+" AND doc_id = ?", append(args, docID)
+	}
+	var ids []string
+	err := s.change(ctx, "delete points", func(tx *sql.Tx) error {
+		err := each(ctx, tx, func(scan func(...any) error) error {
+			ids = append(ids, "")
+			return scan(&ids[len(ids)-1])
+		}, "SELECT id FROM points WHERE "+where, args...)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM vectors WHERE row IN (SELECT row FROM points WHERE "+where+")", args...); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "DELETE FROM points WHERE "+where, args...)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	if docID == "" {
+		delete(c.parts, tenant)
+	} else {
+		for _, id := range ids {
+			p.kill(id)
+		}
+	}
+	s.mu.Unlock()
+	if docID != "" {
+		s.tidy(c, tenant, p)
+	}
+	return len(ids), nil
+}
+
+// Collection implements pipeline.VectorStore.
+func (s *store) Collection(ctx context.Context, tenant, collection string) (pipeline.CollectionInfo, error) {
+	if err := ended(ctx); err != nil {
+		return pipeline.CollectionInfo{}, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	c := s.collections[collection]
+	if c == nil {
+		return pipeline.CollectionInfo{}, notFound(collection)
+	}
+	info := pipeline.CollectionInfo{Dimensions: c.dims, Sparse: true}
+	if p := c.parts[tenant]; p != nil {
+		info.Points = p.alive
+	}
+	return info, nil
+}
+
+// Fetch implements pipeline.VectorStore.
+func (s *store) Fetch(ctx context.Context, tenant, collection string, ids []string) ([]pipeline.Passage, error) {
+	if err := ended(ctx); err != nil {
+		return nil, err
+	}
+	rows := make([]int64, 0, len(ids))
+	s.mu.RLock()
+	c := s.collections[collection]
+	if c != nil && c.parts[tenant] != nil {
+		p := c.parts[tenant]
+		for _, id := range ids {
+			if slot, ok := p.slots[id]; ok {
+				rows = append(rows, p.rows[slot])
+			}
+		}
+	}
+	s.mu.RUnlock()
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	found, err := s.passages(ctx, c, tenant, rows)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]pipeline.Passage, 0, len(rows))
+	for _, row := range rows {
+		if p, ok := found[row]; ok {
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}
+
+// passages reads rows of one tenant. Rows are never used again, and the tenant
+// is asked for all the same.
+func (s *store) passages(ctx context.Context, c *collection, tenant string, rows []int64) (map[int64]pipeline.Passage, error) {
+	list, err := json.Marshal(rows)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[int64]pipeline.Passage, len(rows))
+	err = each(ctx, s.file.read, func(scan func(...any) error) error {
+		var row int64
+		var p pipeline.Passage
+		var text []byte
+		if err := scan(&row, &p.ID, &p.DocID, &p.ChunkID, &p.Index, &text, &p.Metadata); err != nil {
+			return err
+		}
+		p.Text = string(text)
+		out[row] = p
+		return nil
+	}, `SELECT row, id, doc_id, chunk_id, idx, text, metadata FROM points
+		WHERE row IN (SELECT value FROM json_each(?)) AND tenant = ? AND collection = ?`, string(list), tenant, c.key)
+	return out, reading(ctx, s.file, err)
+}
+
+// reading says what went wrong with a read.
+func reading(ctx context.Context, f *file, err error) error {
+	if err == nil {
+		return nil
+	}
+	if late := ended(ctx); late != nil {
+		return late
+	}
+	if errors.Is(err, sql.ErrConnDone) {
+		err = errors.New("the store is closed")
+	}
+	return fmt.Errorf("read from %s: %w", f, err)
+}
+
+// blob is b as a column that may be null.
+func blob(b []byte) any {
+	if b == nil {
+		return nil
+	}
+	return b
+}
+
+// floats is a vector as it stands in the file.
+func floats(v []float32) []byte {
+	out := make([]byte, 0, 4*len(v))
+	for _, x := range v {
+		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(x))
+	}
+	return out
+}
+
+// vectorOf reads what floats wrote.
+func vectorOf(b []byte) []float32 {
+	out := make([]float32, len(b)/4)
+	for i := range out {
+		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+	}
+	return out
+}

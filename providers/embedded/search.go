@@ -1,0 +1,283 @@
+package embedded
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"sync"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+const (
+	// scanned is up to how many points are compared code by code. More are
+	// sifted by their sketches first.
+	scanned = 8192
+	// sifted is how many the sketches let through at least.
+	sifted = 1024
+	// rows is how many points a goroutine must have to do before another one
+	// is worth its start.
+	shard = 8192
+)
+
+// Search implements pipeline.VectorStore.
+func (s *store) Search(ctx context.Context, q pipeline.SearchQuery) (pipeline.Legs, error) {
+	var legs pipeline.Legs
+	if err := ended(ctx); err != nil {
+		return legs, err
+	}
+	c, v, want, err := s.look(q)
+	if err != nil || v == nil || q.Limit <= 0 {
+		return legs, err
+	}
+	var vector []float32
+	if q.Vector != nil {
+		var ok bool
+		if vector, ok = unit(q.Vector); !ok {
+			return legs, badVector("the vector of the question")
+		}
+	}
+	limit := min(q.Limit, v.n)
+	var words []hit
+	var failed error
+	var wg sync.WaitGroup
+	if len(want) > 0 {
+		sparse := func() { failed = recovered(func() { words = v.search(want, limit) }) }
+		if vector == nil {
+			sparse()
+		} else {
+			wg.Go(sparse)
+		}
+	}
+	var near []hit
+	if vector != nil {
+		near, err = s.nearest(ctx, c, q.Tenant, v, vector, limit)
+	}
+	wg.Wait()
+	if err = errors.Join(err, failed, ended(ctx)); err != nil {
+		return legs, err
+	}
+	return s.legs(ctx, c, q.Tenant, v, near, words)
+}
+
+// look returns the collection, a view of the tenant's part and the terms of the
+// question; without a view there is nothing to be found.
+func (s *store) look(q pipeline.SearchQuery) (*collection, *view, []wanted, error) {
+	for range 8 {
+		s.mu.RLock()
+		c := s.collections[q.Collection]
+		var err error
+		switch {
+		case c == nil:
+			err = notFound(q.Collection)
+		case q.Vector != nil && len(q.Vector) != c.dims:
+			err = mismatch(q.Collection, c.dims, len(q.Vector))
+		}
+		if err != nil || c.parts[q.Tenant] == nil || c.parts[q.Tenant].alive == 0 {
+			s.mu.RUnlock()
+			return c, nil, nil, err
+		}
+		p := c.parts[q.Tenant]
+		lacks := p.lacks(q.Filter)
+		if len(lacks) == 0 {
+			v := p.view(c.turn.padded)
+			if q.Filter != nil {
+				v.admits = p.admits(q.Filter)
+				v.admits.and(v.live)
+			}
+			want := p.words.want(q.Text)
+			s.mu.RUnlock()
+			return c, v, want, nil
+		}
+		docs, chunks, meta := p.docs, p.chunks, p.meta
+		s.mu.RUnlock()
+		made := map[string]*column{}
+		for _, field := range lacks {
+			made[field] = newColumn(field, docs, chunks, meta)
+		}
+		s.columns(c, q, p, len(docs), made)
+	}
+	return nil, nil, nil, errors.New("filter passages: too many different fields at once")
+}
+
+// columns gives a part the columns made over its first n slots.
+func (s *store) columns(c *collection, q pipeline.SearchQuery, p *part, n int, made map[string]*column) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.parts[q.Tenant] != p {
+		return // compacted meanwhile: its slots have moved
+	}
+	if len(p.column)+len(made) > maxColumns {
+		keep := map[string]*column{}
+		for _, field := range fields(nil, q.Filter) {
+			if col := p.column[field]; col != nil {
+				keep[field] = col
+			}
+		}
+		p.column = keep
+	}
+	for field, col := range made {
+		for slot := n; slot < len(p.docs); slot++ {
+			col.add(uint32(slot), field, p.docs[slot], p.chunks[slot], p.meta[slot])
+		}
+		p.column[field] = col
+	}
+}
+
+// nearest finds what is nearest to a vector of unit length: by the signs of the
+// rotated vectors, then by their codes, then by the vectors themselves, which
+// are in the file.
+func (s *store) nearest(ctx context.Context, c *collection, tenant string, v *view, vector []float32, limit int) ([]hit, error) {
+	q := c.turn.encode(vector)
+	near, err := v.nearest(q, v.candidates, 2*limit+20)
+	if err != nil || ended(ctx) != nil {
+		return nil, err
+	}
+	slots := make(map[int64]uint32, len(near))
+	rows := make([]int64, len(near))
+	for i, h := range near {
+		rows[i] = v.rows[h.slot]
+		slots[rows[i]] = h.slot
+	}
+	list, err := json.Marshal(rows)
+	if err != nil {
+		return nil, err
+	}
+	best := newTop(limit, v.ids)
+	err = each(ctx, s.file.read, func(scan func(...any) error) error {
+		var row int64
+		var raw []byte
+		if err := scan(&row, &raw); err != nil {
+			return err
+		}
+		if len(raw) != 4*c.dims {
+			return fmt.Errorf("the file is damaged: vector %d has %d bytes", row, len(raw))
+		}
+		best.push(hit{slots[row], dot(vector, vectorOf(raw))})
+		return nil
+	}, "SELECT row, vector FROM vectors WHERE row IN (SELECT value FROM json_each(?))", string(list))
+	return best.sorted(), reading(ctx, s.file, err)
+}
+
+// nearest returns the slots nearest to q by their codes. Where there are many
+// slots it looks only at those whose sketches are among the candidates nearest
+// to that of q, and at all that are as near as the last of them; without
+// candidates it looks at all.
+func (v *view) nearest(q code, candidates, limit int) ([]hit, error) {
+	workers := max(1, min(runtime.GOMAXPROCS(0), v.n/shard))
+	size := (v.n/workers + 63) / 64 * 64
+	bound := math.MaxInt
+	var far []uint16
+	if v.n > scanned && candidates > 0 {
+		far = make([]uint16, v.n)
+		var err error
+		if bound, err = v.sift(q, candidates, workers, size, far); err != nil {
+			return nil, err
+		}
+	}
+	tops := make([]*top, workers)
+	err := parallel(workers, func(w int) {
+		best := newTop(limit, v.ids)
+		for slot := uint32(w * size); slot < uint32(min((w+1)*size, v.n)); slot++ {
+			if far != nil && int(far[slot]) > bound || !v.admits.has(slot) {
+				continue
+			}
+			i := int(slot) * v.stride
+			sum := dotCodes(q.bytes, v.codes[i:i+v.stride])
+			best.push(hit{slot, float32(sum) * v.scales[slot]})
+		}
+		tops[w] = best
+	})
+	if err != nil {
+		return nil, err
+	}
+	best := tops[0]
+	for _, t := range tops[1:] {
+		for _, h := range t.heap {
+			best.push(h)
+		}
+	}
+	return best.sorted(), nil
+}
+
+// sift fills in how far each slot's sketch is from that of q and returns within
+// which distance there are as many as candidates.
+func (v *view) sift(q code, candidates, workers, size int, far []uint16) (int, error) {
+	sketch := appendSketch(nil, q.bytes)
+	words := len(sketch)
+	counts := make([][]int, workers)
+	err := parallel(workers, func(w int) {
+		count := make([]int, 64*words+1)
+		for slot := uint32(w * size); slot < uint32(min((w+1)*size, v.n)); slot++ {
+			if !v.admits.has(slot) {
+				far[slot] = math.MaxUint16
+				continue
+			}
+			i := int(slot) * words
+			d := hamming(sketch, v.sketch[i:i+words])
+			far[slot] = uint16(d)
+			count[d]++
+		}
+		counts[w] = count
+	})
+	if err != nil {
+		return 0, err
+	}
+	sum := 0
+	for d := range counts[0] {
+		for _, count := range counts {
+			sum += count[d]
+		}
+		if sum >= candidates {
+			return d, nil
+		}
+	}
+	return math.MaxUint16 - 1, nil
+}
+
+// parallel calls f for each worker, on goroutines of their own except the last.
+func parallel(workers int, f func(worker int)) error {
+	errs := make([]error, workers)
+	var wg sync.WaitGroup
+	for w := range workers - 1 {
+		wg.Go(func() { errs[w] = recovered(func() { f(w) }) })
+	}
+	errs[workers-1] = recovered(func() { f(workers - 1) })
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// legs reads the passages of both legs.
+func (s *store) legs(ctx context.Context, c *collection, tenant string, v *view, near, words []hit) (pipeline.Legs, error) {
+	var legs pipeline.Legs
+	var rows []int64
+	for _, h := range near {
+		rows = append(rows, v.rows[h.slot])
+	}
+	for _, h := range words {
+		rows = append(rows, v.rows[h.slot])
+	}
+	if len(rows) == 0 {
+		return legs, nil
+	}
+	found, err := s.passages(ctx, c, tenant, rows)
+	if err != nil {
+		return legs, err
+	}
+	for _, h := range near {
+		if p, ok := found[v.rows[h.slot]]; ok {
+			p.Scores.Dense = pipeline.Score{Value: h.score, Set: true}
+			legs.Dense = append(legs.Dense, p)
+		}
+	}
+	for _, h := range words {
+		if p, ok := found[v.rows[h.slot]]; ok {
+			p.Scores.Sparse = pipeline.Score{Value: h.score, Set: true}
+			legs.Sparse = append(legs.Sparse, p)
+		}
+	}
+	return legs, nil
+}

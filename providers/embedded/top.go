@@ -1,0 +1,94 @@
+package embedded
+
+import (
+	"cmp"
+	"slices"
+)
+
+// A hit is a slot with its score.
+type hit struct {
+	slot  uint32
+	score float32
+}
+
+// A top keeps the best hits: the higher score, then the smaller id.
+type top struct {
+	limit int
+	ids   []string
+	heap  []hit // the worst first
+}
+
+func newTop(limit int, ids []string) *top { return &top{limit: limit, ids: ids} }
+
+func (t *top) compare(a, b hit) int {
+	if c := cmp.Compare(b.score, a.score); c != 0 {
+		return c
+	}
+	return cmp.Compare(t.ids[a.slot], t.ids[b.slot])
+}
+
+func (t *top) push(h hit) {
+	if len(t.heap) < t.limit {
+		t.heap = append(t.heap, h)
+		for i := len(t.heap) - 1; i > 0; {
+			up := (i - 1) / 2
+			if t.compare(t.heap[i], t.heap[up]) <= 0 {
+				return
+			}
+			t.heap[i], t.heap[up] = t.heap[up], t.heap[i]
+			i = up
+		}
+		return
+	}
+	if t.limit <= 0 || h.score < t.heap[0].score || t.compare(h, t.heap[0]) >= 0 {
+		return
+	}
+	t.heap[0] = h
+	for i := 0; ; {
+		down := 2*i + 1
+		if down >= len(t.heap) {
+			return
+		}
+		if down+1 < len(t.heap) && t.compare(t.heap[down+1], t.heap[down]) > 0 {
+			down++
+		}
+		if t.compare(t.heap[down], t.heap[i]) <= 0 {
+			return
+		}
+		t.heap[i], t.heap[down] = t.heap[down], t.heap[i]
+		i = down
+	}
+}
+
+// sorted returns the hits, the best first. The top is of no use after that.
+func (t *top) sorted() []hit {
+	slices.SortFunc(t.heap, t.compare)
+	return t.heap
+}
+
+// A bitmap is a set of slots.
+type bitmap []uint64
+
+func newBitmap(n int) bitmap { return make(bitmap, (n+63)/64) }
+
+func (b bitmap) has(slot uint32) bool { return b[slot/64]>>(slot%64)&1 != 0 }
+func (b bitmap) set(slot uint32)      { b[slot/64] |= 1 << (slot % 64) }
+func (b bitmap) clear(slot uint32)    { b[slot/64] &^= 1 << (slot % 64) }
+
+func (b bitmap) and(other bitmap) {
+	for i := range b {
+		b[i] &= other[i]
+	}
+}
+
+func (b bitmap) or(other bitmap) {
+	for i := range b {
+		b[i] |= other[i]
+	}
+}
+
+func (b bitmap) without(other bitmap) {
+	for i := range b {
+		b[i] &^= other[i]
+	}
+}
