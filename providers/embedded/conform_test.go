@@ -46,3 +46,12 @@ func TestVectors(t *testing.T) {
 		storetest.Vectors(t, func(t *testing.T) pipeline.VectorStore { return open(t, "") })
 	})
 }
+
+func TestGraph(t *testing.T) {
+	t.Run("file", func(t *testing.T) {
+		storetest.Graph(t, func(t *testing.T) pipeline.GraphStore { return open(t, filepath.Join(t.TempDir(), "a.db")) })
+	})
+	t.Run("memory", func(t *testing.T) {
+		storetest.Graph(t, func(t *testing.T) pipeline.GraphStore { return open(t, "") })
+	})
+}
