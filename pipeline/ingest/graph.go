@@ -1,9 +1,9 @@
 package ingest
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -154,28 +154,51 @@ type facts struct {
 // extracted_entities, as HippoRAG writes them.
 func ReadTriples(r io.Reader) (*Triples, error) {
 	t := &Triples{byID: map[string]*facts{}, byText: map[string]*facts{}}
-	b := bufio.NewReader(r)
-	dec := json.NewDecoder(b)
-	for at := 1; ; at++ {
-		var one struct {
-			facts
-			Docs []facts `json:"docs"`
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("read triples: %w", err)
+	}
+	docs, err := hippo(b)
+	if err != nil {
+		return nil, fmt.Errorf("triples: %w", err)
+	}
+	at := 0
+	for raw := range bytes.Lines(b) {
+		if docs != nil {
+			break
 		}
-		switch err := dec.Decode(&one); {
-		case err == io.EOF:
-			return t, nil
-		case err != nil:
-			return nil, fmt.Errorf("triples: value %d: %w", at, err)
+		at++
+		if len(bytes.TrimSpace(raw)) == 0 {
+			continue
 		}
-		if one.Docs == nil {
-			one.Docs = []facts{one.facts}
+		var f facts
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return nil, fmt.Errorf("triples, line %d: %w", at, err)
 		}
-		for i := range one.Docs {
-			if err := t.add(&one.Docs[i]); err != nil {
-				return nil, fmt.Errorf("triples: value %d, document %d: %w", at, i+1, err)
-			}
+		if err := t.add(&f); err != nil {
+			return nil, fmt.Errorf("triples, line %d: %w", at, err)
 		}
 	}
+	for i := range docs {
+		if err := t.add(&docs[i]); err != nil {
+			return nil, fmt.Errorf("triples, document %d: %w", i+1, err)
+		}
+	}
+	return t, nil
+}
+
+// hippo returns the docs of an object that begins with them, or nil. What
+// follows is not read: those files end in numbers that are no JSON.
+func hippo(b []byte) ([]facts, error) {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
+		return nil, nil
+	}
+	if key, err := dec.Token(); err != nil || key != "docs" {
+		return nil, nil
+	}
+	docs := []facts{}
+	return docs, dec.Decode(&docs)
 }
 
 func (t *Triples) add(f *facts) error {
@@ -185,7 +208,7 @@ func (t *Triples) add(f *facts) error {
 	case f.Text != "":
 		t.byText[squeeze(f.Title+"\n"+f.Text)] = f
 	default:
-		return fmt.Errorf("neither doc_id nor text tells what document it is about")
+		return errors.New("neither doc_id nor text tells what document it is about")
 	}
 	return nil
 }
