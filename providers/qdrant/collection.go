@@ -121,7 +121,7 @@ func (c schema) fits(vector []float32) error {
 	}
 	if len(vector) > 0 && (sum == 0 || math.IsNaN(sum) || math.IsInf(sum, 0)) {
 		return &pipeline.Error{
-			Status: 400, Code: "invalid_vector", Fault: pipeline.CallerFault,
+			Status: 400, Code: "bad_vector", Fault: pipeline.CallerFault,
 			Err: errors.New("a vector needs finite numbers, and one that is not zero"),
 		}
 	}

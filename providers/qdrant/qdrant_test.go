@@ -20,6 +20,7 @@ import (
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
 	"github.com/headrace/headrace/pipeline/pipetest"
+	"github.com/headrace/headrace/pipeline/storetest"
 	"github.com/headrace/headrace/providers/qdrant"
 	"github.com/headrace/headrace/tests/stores/qdrantserver"
 )
@@ -60,6 +61,14 @@ func open(t *testing.T, c qdrant.Config) pipeline.VectorStore {
 		}
 	})
 	return s
+}
+
+// The suite that all vector stores pass, against the server in memory.
+func TestStore(t *testing.T) {
+	storetest.Vectors(t, func(t *testing.T) pipeline.VectorStore {
+		s, _ := start(t)
+		return s
+	})
 }
 
 func point(tenant, doc string, index int, text string, vector ...float32) pipeline.Point {
@@ -150,14 +159,14 @@ func TestVectorsThatAreRefused(t *testing.T) {
 			t.Errorf("search for %v: %v; want %s", vector, err, want)
 		}
 	}
-	f("400 invalid_vector", nan, 1)
-	f("400 invalid_vector", inf, 1)
-	f("400 invalid_vector", 0, 0)
+	f("400 bad_vector", nan, 1)
+	f("400 bad_vector", inf, 1)
+	f("400 bad_vector", 0, 0)
 	f("409 dimension_mismatch", 1)
 	f("409 dimension_mismatch", 1, 0, 0)
 	// A bad vector does not shape a collection either.
 	_, err := s.Upsert(t.Context(), pipeline.Upsert{Tenant: "a", Collection: "new", Points: []pipeline.Point{point("a", "e", 0, "x", nan)}})
-	if code(err) != "400 invalid_vector" || server.Calls("Create") != 1 {
+	if code(err) != "400 bad_vector" || server.Calls("Create") != 1 {
 		t.Errorf("%v, %d collections made", err, server.Calls("Create"))
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // BM25 as measured on the judging sets: a low k1 and b, since passages are cut
@@ -67,11 +69,12 @@ func ordered(counts map[uint32]int) []uint32 {
 	return list
 }
 
-// tokens yields the words of a text in lower case, and of scripts written
+// tokens yields the words of a text in lower case and without what only tells
+// the width of letters, and of scripts written
 // without spaces each pair of neighbouring characters. A character that stands
 // alone between others is a token by itself.
 func tokens(text string, yield func(token string)) {
-	text = strings.ToLower(text)
+	text = strings.ToLower(norm.NFKC.String(text))
 	for i := 0; i < len(text); {
 		r, size := utf8.DecodeRuneInString(text[i:])
 		switch {

@@ -1,0 +1,370 @@
+// Package stores tests the stores that are servers against the real ones.
+package stores
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/providers/neo4j"
+	"github.com/headrace/headrace/tests/harness"
+)
+
+// A process is a server that a test has started.
+type process struct {
+	address string
+	cmd     *exec.Cmd
+	done    chan struct{}
+	once    sync.Once
+}
+
+func (p *process) signal(t testing.TB, sig syscall.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		t.Error(err)
+	}
+}
+
+func (p *process) end() {
+	p.once.Do(func() {
+		_ = p.cmd.Process.Signal(syscall.SIGCONT)
+		_ = p.cmd.Process.Kill()
+		<-p.done
+	})
+}
+
+// launch runs a server until the test ends, from the moment it says "ready".
+func launch(t *testing.T, name string, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(name, args...), done: make(chan struct{})}
+	log := &harness.Log{}
+	p.cmd.Stderr = log
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ready := make(chan string, 1)
+	go func() {
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if address, ok := strings.CutPrefix(lines.Text(), "ready "); ok {
+				ready <- address
+			}
+		}
+		_ = p.cmd.Wait()
+		close(p.done)
+	}()
+	t.Cleanup(p.end)
+	select {
+	case p.address = <-ready:
+	case <-p.done:
+		t.Fatalf("%s ended: %s", name, log)
+	case <-time.After(2 * time.Minute):
+		t.Fatalf("%s is not ready: %s", name, log)
+	}
+	return p
+}
+
+// runNeo4j runs a server on a port and with data that are still there for the
+// next one.
+func runNeo4j(t *testing.T, port, data, password string) *process {
+	t.Helper()
+	harness.Suite(t)
+	harness.Program(t, "java")
+	harness.Tool(t, "neo4j/Server.java")
+	return launch(t, "neo4j/start.sh", "run", harness.Tools(t)+"/neo4j", port, data, password)
+}
+
+func openNeo4j(t *testing.T, uri string, change ...func(*neo4j.Config)) *neo4j.Store {
+	t.Helper()
+	c := neo4j.Config{URI: uri, User: "neo4j", Database: "neo4j", Timeout: 5 * time.Second, WriteTimeout: time.Minute, Connections: 16, Procedures: []string{"db.labels"}}
+	for _, f := range change {
+		f(&c)
+	}
+	s, err := c.Build(t.Context(), config.Env{Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := s.(*neo4j.Store)
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return store
+}
+
+// newNeo4j is a store on a server that runs already, named by
+// HEADRACE_TEST_NEO4J, or else on one of its own.
+func newNeo4j(t *testing.T) *neo4j.Store {
+	t.Helper()
+	if uri := os.Getenv("HEADRACE_TEST_NEO4J"); uri != "" {
+		return openNeo4j(t, uri)
+	}
+	port := port(t)
+	return openNeo4j(t, runNeo4j(t, port, t.TempDir(), "").address)
+}
+
+func port(t *testing.T) string {
+	_, port, _ := strings.Cut(harness.FreeAddress(t), ":")
+	return port
+}
+
+func code(err error) string {
+	if e, ok := errors.AsType[*pipeline.Error](err); ok {
+		return fmt.Sprintf("%d %s", e.Status, e.Code)
+	}
+	return fmt.Sprint(err)
+}
+
+// tenantOf is a tenant that no run before has written for.
+func tenantOf(t *testing.T) string { return fmt.Sprintf("%s-%d", t.Name(), time.Now().UnixNano()) }
+
+func prop(key, value string) pipeline.Prop { return pipeline.Prop{Key: key, Value: []byte(value)} }
+
+func TestNeo4j(t *testing.T) {
+	s := newNeo4j(t)
+	t.Run("write, expand, delete", func(t *testing.T) { testGraph(t, s) })
+	t.Run("names", func(t *testing.T) { testLink(t, s) })
+	t.Run("chunks", func(t *testing.T) { testRelated(t, s) })
+	t.Run("identifiers", func(t *testing.T) { testIdentifiers(t, s) })
+	t.Run("queries", func(t *testing.T) { testQueries(t, s) })
+	t.Run("writers at once", func(t *testing.T) { testWriters(t, s) })
+}
+
+func testGraph(t *testing.T, s *neo4j.Store) {
+	ctx, tenant := t.Context(), tenantOf(t)
+	got, err := s.Write(ctx, pipeline.GraphWrite{
+		Tenant: tenant, DocID: "d1",
+		Entities:  []pipeline.Entity{{ID: "ann", Type: "Person", Name: "Ann", Props: []pipeline.Prop{prop("age", "41"), prop("x", `"y"`)}}, {ID: "acme", Type: "Org"}},
+		Relations: []pipeline.Relation{{Src: "ann", Dst: "acme", Type: "WORKS_AT", Props: []pipeline.Prop{prop("since", "1990")}}, {Src: "ann", Dst: "nobody", Type: "KNOWS"}},
+	})
+	if err != nil || got.Entities != 2 || got.Relations != 1 || len(got.Skipped) != 1 || got.Skipped[0].Dst != "nobody" {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	// Again, from another document: joined, the newer value winning.
+	_, err = s.Write(ctx, pipeline.GraphWrite{
+		Tenant: tenant, DocID: "d2",
+		Entities:  []pipeline.Entity{{ID: "ann", Props: []pipeline.Prop{prop("age", "42")}}},
+		Relations: []pipeline.Relation{{Src: "ann", Dst: "acme", Type: "WORKS_AT", Props: []pipeline.Prop{prop("as", `"cook"`)}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := pipeline.ExpandQuery{Tenant: tenant, Seeds: []pipeline.Seed{{ID: "ann", Weight: 1}}, Hops: 2, Fanout: 10, HubCap: 100, MaxSeeds: 10, MaxNodes: 10, MaxEdges: 10}
+	sub, err := s.Expand(ctx, q)
+	want := pipeline.Subgraph{
+		Entities: []pipeline.Entity{
+			{ID: "ann", Type: "Person", Name: "Ann", Props: []pipeline.Prop{prop("age", "42"), prop("x", `"y"`)}},
+			{ID: "acme", Type: "Org", Name: "acme"},
+		},
+		Relations: []pipeline.Relation{{Src: "ann", Dst: "acme", Type: "WORKS_AT", Props: []pipeline.Prop{prop("since", "1990"), prop("as", `"cook"`)}}},
+	}
+	if diff := cmp.Diff(want, sub); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
+	}
+	other := q
+	other.Tenant = tenant + "2"
+	if sub, err := s.Expand(ctx, other); err != nil || len(sub.Entities) != 0 {
+		t.Errorf("another tenant sees %+v, %v", sub, err)
+	}
+	// One document's end leaves what the other supports.
+	if n, err := s.DeleteDocument(ctx, tenant, "d1"); err != nil || n != 0 {
+		t.Errorf("first: %d went, %v", n, err)
+	}
+	if n, err := s.DeleteDocument(ctx, tenant, "d2"); err != nil || n != 3 {
+		t.Errorf("second: %d went, %v", n, err)
+	}
+	if sub, err := s.Expand(ctx, q); err != nil || len(sub.Entities) != 0 {
+		t.Errorf("left: %+v, %v", sub, err)
+	}
+}
+
+func testLink(t *testing.T, s *neo4j.Store) {
+	ctx, tenant := t.Context(), tenantOf(t)
+	w := pipeline.GraphWrite{Tenant: tenant}
+	for _, name := range []string{"New York", "New York University", "張忠謀", "Jürgen Müller", "The Who", "C++", "foo/bar"} {
+		w.Entities = append(w.Entities, pipeline.Entity{ID: name, Type: "Thing", Name: name})
+	}
+	if _, err := s.Write(ctx, w); err != nil {
+		t.Fatal(err)
+	}
+	f := func(question string, want ...string) {
+		t.Helper()
+		seeds, err := s.Link(ctx, pipeline.LinkQuery{Tenant: tenant, Text: question, Limit: 5})
+		var got []string
+		for _, seed := range seeds {
+			got = append(got, seed.ID)
+		}
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("%q: %v %s", question, err, diff)
+		}
+	}
+	f("Where is New York University?", "New York University")
+	f("new  YORK!", "New York")
+	f("張忠謀是誰", "張忠謀")
+	f("jurgen muller", "Jürgen Müller")
+	f("who are the who", "The Who")
+	f("what is in university", "New York University") // by a word
+	f(`foo/bar AND (OR "`, "foo/bar")
+	f("+ - && || ! ( ) { } [ ] ^ \" ~ * ? : \\ /")
+	f("")
+	f("the and of")
+	if seeds, err := s.Link(ctx, pipeline.LinkQuery{Tenant: tenant + "2", Text: "New York university", Limit: 5}); err != nil || len(seeds) != 0 {
+		t.Errorf("another tenant: %v, %v", seeds, err)
+	}
+}
+
+func testRelated(t *testing.T, s *neo4j.Store) {
+	ctx, tenant := t.Context(), tenantOf(t)
+	w := pipeline.GraphWrite{Tenant: tenant, Entities: []pipeline.Entity{{ID: "rare"}, {ID: "common"}, {ID: "alone"}}}
+	mention := func(chunk, entity string) {
+		w.Mentions = append(w.Mentions, pipeline.Mention{PointID: chunk, DocID: "d" + chunk, Entity: entity})
+	}
+	mention("1", "rare")
+	mention("1", "common")
+	mention("1", "alone")
+	mention("2", "rare")
+	mention("3", "common")
+	mention("4", "common")
+	mention("4", "missing")
+	got, err := s.Write(ctx, w)
+	if err != nil || got.Mentions != 6 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	q := pipeline.RelatedQuery{Tenant: tenant, Chunks: []string{"1"}, Limit: 5, HubCap: 10, MaxSeeds: 10}
+	f := func(q pipeline.RelatedQuery, want ...string) {
+		t.Helper()
+		list, err := s.Related(ctx, q)
+		var ids []string
+		for _, r := range list {
+			ids = append(ids, r.ID+" "+r.DocID+" "+strings.Join(r.Via, "+"))
+		}
+		if diff := cmp.Diff(want, ids); err != nil || diff != "" {
+			t.Errorf("%v %s", err, diff)
+		}
+	}
+	f(q, "2 d2 rare", "3 d3 common", "4 d4 common")
+	capped := q
+	capped.HubCap = 2
+	f(capped, "2 d2 rare")
+	if n, err := s.DeleteDocument(ctx, tenant, "d1"); err != nil || n != 2 {
+		t.Errorf("%d went with the document, %v", n, err)
+	}
+	if n, err := s.DeleteDocument(ctx, tenant, ""); err != nil || n != 5 {
+		t.Errorf("%d went with the tenant, %v", n, err)
+	}
+}
+
+// No name gets to be anything else than a name.
+func testIdentifiers(t *testing.T, s *neo4j.Store) {
+	ctx, tenant := t.Context(), tenantOf(t)
+	f := func(kind, want string) {
+		t.Helper()
+		_, err := s.Write(ctx, pipeline.GraphWrite{Tenant: tenant, Entities: []pipeline.Entity{{ID: "a", Type: kind}, {ID: "b"}}})
+		if code(err) != want {
+			t.Errorf("entity type %q: %v; want %s", kind, err, want)
+		}
+		_, err = s.Write(ctx, pipeline.GraphWrite{Tenant: tenant, Entities: []pipeline.Entity{{ID: "a"}, {ID: "b"}}, Relations: []pipeline.Relation{{Src: "a", Dst: "b", Type: kind}}})
+		if code(err) != want {
+			t.Errorf("relation type %q: %v; want %s", kind, err, want)
+		}
+	}
+	f("人物", "<nil>")
+	f("Person_2", "<nil>")
+	for _, bad := range []string{"X`) DETACH DELETE n //", "X\\u0060) DETACH DELETE n //", "a b", "Chunk", "Document", "__Entity__", "1a", strings.Repeat("a", 65), "a\x00"} {
+		f(bad, "400 invalid_type")
+	}
+	long, err := s.Write(ctx, pipeline.GraphWrite{Tenant: tenant, Entities: []pipeline.Entity{{ID: "long", Name: strings.Repeat("漢", 20_000)}}})
+	if err != nil || long.Entities != 1 {
+		t.Errorf("a long name: %+v, %v", long, err)
+	}
+	if _, err := s.Write(ctx, pipeline.GraphWrite{Tenant: tenant + "\x1fa", Entities: []pipeline.Entity{{ID: "a"}}}); code(err) != "400 invalid_tenant" {
+		t.Error(err)
+	}
+}
+
+func testQueries(t *testing.T, s *neo4j.Store) {
+	ctx, tenant := t.Context(), tenantOf(t)
+	if _, err := s.Write(ctx, pipeline.GraphWrite{Tenant: tenant, Entities: []pipeline.Entity{{ID: "a", Type: "Person"}, {ID: "b"}}, Relations: []pipeline.Relation{{Src: "a", Dst: "b", Type: "KNOWS"}}}); err != nil {
+		t.Fatal(err)
+	}
+	f := func(query, want string) {
+		t.Helper()
+		got, err := s.QueryGraph(ctx, pipeline.GraphQuery{Text: query, Params: []byte(`{"tenant": "` + tenant + `", "n": 3, "f": 1.5}`), MaxRows: 3, MaxBytes: 1 << 20})
+		text := code(err)
+		if err == nil {
+			text = fmt.Sprintf("%s", got)
+		}
+		if text != want {
+			t.Errorf("%s: got %s (%v); want %s", query, text, err, want)
+		}
+	}
+	f("RETURN 1 AS one, $n AS n, $f AS f, [1, null, true] AS l, 0.0/0 AS nan, 'ü\"' AS s", `[{"one":1,"n":3,"f":1.5,"l":[1,null,true],"nan":null,"s":"ü\""}]`)
+	f("MATCH (e:Person {tenant: $tenant})-[r:KNOWS]->(f) RETURN f.id AS id, r", `[{"id":"b","r":[{},"KNOWS",{}]}]`)
+	f("MATCH (e:Person {tenant: $tenant}) RETURN e.id AS id", `[{"id":"a"}]`)
+	f("UNWIND range(1, 10) AS i RETURN i", `[{"i":1} {"i":2} {"i":3}]`)
+	f("MATCH p = (e:Person {tenant: $tenant})-[*1..2]-(x:Entity) RETURN length(p) AS l", `[{"l":1}]`)
+	f("RETURN date('2024-01-02') AS d, duration('P1D') AS u", `[{"d":"2024-01-02","u":[0,1,0,0]}]`)
+	f("CALL db.labels() YIELD label RETURN count(label) > 0 AS some", `[{"some":true}]`)
+	f("RETURN 1 +", "400 invalid_cypher")
+	f("RETURN $missing", "400 invalid_cypher")
+	for _, bad := range []string{
+		"MATCH (n) RETURN n", "MATCH (n:Entity) DETACH DELETE n", "CREATE (n)", "MERGE (n:X) RETURN n", "MATCH (n:Entity) SET n.x = 1", "LOAD CSV FROM 'file:///etc/passwd' AS l RETURN l",
+		"SHOW TRANSACTIONS", "SHOW SETTINGS", "TERMINATE TRANSACTIONS 'a'", "CALL dbms.listConfig()", "CALL db.clearQueryCaches()", "USE system RETURN 1", "PROFILE CREATE (n)", "PROFILE RETURN 1",
+		"MATCH (e:Entity)-[*]-(x) RETURN x", "MATCH (e:Entity)-[*2..]-(x) RETURN x", "MATCH ()-[r]->() RETURN r", "UNWIND [1] AS i CALL (i) { CREATE (n) } IN TRANSACTIONS RETURN 1",
+		"CALL db.prepareForReplanning()", "MATCH (e:Entity) FOREACH (i IN [1] | SET e.x = i)", "RETURN 1; CREATE (n)", "MATCH p = shortestPath((a:Person)-[*]-(b:Entity)) RETURN p",
+	} {
+		f(bad, "400 unsafe_cypher")
+	}
+	began := time.Now()
+	_, err := s.QueryGraph(ctx, pipeline.GraphQuery{Text: "UNWIND range(1, 100000) AS a UNWIND range(1, 100000) AS b RETURN sum(a * b % 7) AS s", Timeout: 500 * time.Millisecond})
+	if code(err) != "504 upstream_timeout" || time.Since(began) > 1500*time.Millisecond {
+		t.Errorf("an endless query: %v after %v", err, time.Since(began))
+	}
+}
+
+// Writers of the same entities wait for each other, and lose nothing.
+func testWriters(t *testing.T, s *neo4j.Store) {
+	tenant := tenantOf(t)
+	var wg sync.WaitGroup
+	for n := range 8 {
+		wg.Go(func() {
+			w := pipeline.GraphWrite{Tenant: tenant}
+			for i := range 20 {
+				id := fmt.Sprint((i*7 + n) % 20)
+				w.Entities = append(w.Entities, pipeline.Entity{ID: id, Type: "Thing", Props: []pipeline.Prop{prop(fmt.Sprint("by", n), "1")}})
+				w.Relations = append(w.Relations, pipeline.Relation{Src: id, Dst: fmt.Sprint((i + n) % 20), Type: "R"})
+			}
+			if _, err := s.Write(t.Context(), w); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	sub, err := s.Expand(t.Context(), pipeline.ExpandQuery{Tenant: tenant, Seeds: []pipeline.Seed{{ID: "3", Weight: 1}}, MaxNodes: 1})
+	if err != nil || len(sub.Entities) != 1 || len(sub.Entities[0].Props) != 8 {
+		t.Errorf("%+v, %v", sub, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := s.DeleteDocument(ctx, tenant, ""); err != nil {
+		t.Error(err)
+	}
+}
