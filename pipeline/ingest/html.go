@@ -8,9 +8,6 @@ import (
 	tag "golang.org/x/net/html/atom"
 )
 
-// maxDepth bounds how deep elements may lie in each other.
-const maxDepth = 2000
-
 // page reads an HTML file as Markdown: headings stay headings, paragraphs
 // paragraphs and preformatted text code. What is not shown as text is left out,
 // and so are menus.
@@ -20,9 +17,7 @@ func page(file, text string) ([]Document, error) {
 		return nil, fmt.Errorf("read HTML: %w", err)
 	}
 	var p pageText
-	if err := p.node(root, 0); err != nil {
-		return nil, err
-	}
+	p.node(root)
 	d := Document{ID: file, Title: squeeze(p.title), Text: strings.TrimSpace(p.b.String()), Markup: true}
 	if d.Title == "" {
 		d.Title = p.first
@@ -41,45 +36,40 @@ type pageText struct {
 	first string // heading of the first level
 }
 
-func (p *pageText) node(n *html.Node, depth int) error {
-	if depth > maxDepth {
-		return fmt.Errorf("read HTML: elements lie more than %d deep in each other", maxDepth)
-	}
+// node adds what is below n. The parser bounds how deep that is.
+func (p *pageText) node(n *html.Node) {
 	if n.Type == html.TextNode {
 		p.line.WriteString(n.Data)
-		return nil
+		return
 	}
 	switch n.DataAtom {
 	case tag.Script, tag.Style, tag.Noscript, tag.Template, tag.Svg, tag.Iframe, tag.Nav, tag.Select, tag.Button, tag.Textarea:
-		return nil
+		return
 	case tag.Title:
 		if p.title == "" {
 			p.title = inner(n)
 		}
-		return nil
+		return
 	case tag.Pre:
 		p.flush("")
 		p.b.WriteString("```\n" + strings.Trim(inner(n), "\n") + "\n```\n\n")
-		return nil
+		return
 	case tag.Br:
 		p.line.WriteByte('\n')
-		return nil
+		return
 	}
 	prefix, block := blocks[n.DataAtom]
 	if block {
 		p.flush("")
 	}
 	for c := n.FirstChild; c != nil; c = c.NextSibling {
-		if err := p.node(c, depth+1); err != nil {
-			return err
-		}
+		p.node(c)
 	}
 	if block {
 		if heading := p.flush(prefix); n.DataAtom == tag.H1 && p.first == "" {
 			p.first = heading
 		}
 	}
-	return nil
 }
 
 // flush ends the running paragraph and returns it.
@@ -95,8 +85,7 @@ func (p *pageText) flush(prefix string) string {
 // squeeze makes each run of white space one space.
 func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// inner is the text below n, as it is. Nesting was bounded by what the parser
-// itself allows within such elements.
+// inner is the text below n, as it is.
 func inner(n *html.Node) string {
 	var b strings.Builder
 	for d := range n.Descendants() {

@@ -1,0 +1,101 @@
+package ingest
+
+import (
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestRead(t *testing.T) {
+	f := func(name, text string, want ...Document) {
+		t.Helper()
+		docs, err := Read(fstest.MapFS{name: {Data: []byte(text)}}, name, "")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for i := range want {
+			want[i].Source = name
+			if want[i].ID == "" {
+				want[i].ID = name
+			}
+		}
+		if diff := cmp.Diff(want, docs); diff != "" {
+			t.Error(diff)
+		}
+	}
+	f("a.txt", "\uFEFFOne\r\ntwo", Document{Text: "One\ntwo"})
+	f("a.txt", " \n")
+	f("a.md", "Intro\n# Mill #\ntext", Document{Title: "Mill", Text: "Intro\n# Mill #\ntext", Markup: true})
+	f("a.md", "---\ntitle: \"The: Mill\"\nurl: https://mill.example\n---\n# Other\n", Document{Title: "The: Mill", URL: "https://mill.example", Text: "# Other\n", Markup: true})
+	f("a.md", "---\nno end: 1\n", Document{Text: "---\nno end: 1\n", Markup: true})
+	f("a.HTML", `<html><head><title> The
+		Mill</title><style>p{}</style></head><body><nav>menu</nav><h2>Wheel</h2><p>It <b>turns</b>.</p><p>Big &amp; old</p>
+		<ul><li>one<li>two</ul><pre>a
+  b</pre><script>x()</script></body></html>`,
+		Document{Title: "The Mill", Text: "## Wheel\n\nIt turns.\n\nBig & old\n\n- one\n\n- two\n\n```\na\n  b\n```", Markup: true})
+	f("a.html", `<h1>First</h1>x`, Document{Title: "First", Text: "# First\n\nx", Markup: true})
+	f("a.jsonl", `{"id":"x","title":"T","text":"one","metadata":{"n":1},"url":"u","entities":["A",{"id":"b"},{"id":"c","name":"C"}]}
+
+{"doc_id":"d","id":"p1","text":"two","metadata":null}
+{"text":"three"}`,
+		Document{ID: "x", Title: "T", Text: "one", Metadata: []byte(`{"n":1}`), URL: "u", Entities: []string{"A", "b", "C"}},
+		Document{ID: "d", Part: "p1", Text: "two"},
+		Document{ID: "a.jsonl#4", Text: "three"})
+}
+
+func TestReadRefuses(t *testing.T) {
+	f := func(name, text, want string) {
+		t.Helper()
+		docs, err := Read(fstest.MapFS{name: {Data: []byte(text)}}, name, "")
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, %v", text, docs, err)
+		}
+	}
+	f("a.txt", "\xff", "UTF-8")
+	f("a.txt", "a\x00b", "UTF-8")
+	f("a.pdf", "x", ".pdf")
+	f("a.jsonl", "{\"text\":\"a\"}\n{\"txt\":\"b\"}", `line 2: json: unknown field "txt"`)
+	f("a.jsonl", `{"text":" "}`, "missing")
+	f("a.jsonl", `{"text":"a"} {}`, "more than one")
+	f("a.jsonl", `{"text":"a","metadata":[1]}`, "object")
+	f("a.jsonl", `{"text":"a","entities":[1]}`, "entity")
+	f("a.html", strings.Repeat("<div>", 600)+"x", "512")
+}
+
+func TestFiles(t *testing.T) {
+	fsys := fstest.MapFS{"b/c.md": {}, "a.TXT": {}, "b/d.pdf": {}, ".git/x.md": {}, "b/.hidden.md": {}, "e.jsonl": {}}
+	files, skipped, err := Files(fsys, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"a.TXT", "b/c.md", "e.jsonl"}, files); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"b/d.pdf"}, skipped); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add(uint8(0), "---\ntitle: x\n---\n# y")
+	f.Add(uint8(1), "<h1>x<p>y<pre>```")
+	f.Add(uint8(2), `{"doc_id":"d","id":"p","text":"t","entities":["a"]}`)
+	f.Fuzz(func(t *testing.T, kind uint8, text string) {
+		name := []string{"a.md", "a.html", "a.jsonl"}[kind%3]
+		docs, err := Read(fstest.MapFS{name: {Data: []byte(text)}}, name, "")
+		if err != nil {
+			return
+		}
+		for _, parts := range Join(docs) {
+			p := Prepare(Splitter{Size: 50, Overlap: 10}, parts)
+			for _, c := range p.Chunks {
+				if strings.TrimSpace(c.Text) == "" {
+					t.Errorf("empty chunk of %+v", parts)
+				}
+			}
+		}
+	})
+}

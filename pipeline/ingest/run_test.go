@@ -1,0 +1,227 @@
+package ingest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/ingest"
+	"github.com/headrace/headrace/providers/embedded"
+	"github.com/headrace/headrace/providers/embedder"
+)
+
+// A counting embedder tells how many texts it was given.
+type counting struct {
+	pipeline.Embedder
+	mu sync.Mutex
+	n  int
+}
+
+func (c *counting) Embed(ctx context.Context, texts []string, p pipeline.Purpose) ([][]float32, error) {
+	c.mu.Lock()
+	c.n += len(texts)
+	c.mu.Unlock()
+	return c.Embedder.Embed(ctx, texts, p)
+}
+
+func (c *counting) take() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.n
+	c.n = 0
+	return n
+}
+
+func open(t *testing.T) (*ingest.Store, *counting) {
+	t.Helper()
+	env := config.Env{Name: "kb", Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()}
+	s, err := embedded.Config{Durability: embedded.DurableProcess}.Build(t.Context(), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.(interface{ Close() error }).Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	e, err := embedder.HashConfig{Dimensions: 64}.Build(t.Context(), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &counting{Embedder: e}
+	return &ingest.Store{Passages: s, Graph: s, Embedder: c, Tenant: "t", Collection: "kb"}, c
+}
+
+func files(fsys fstest.MapFS) []ingest.File {
+	names, _, _ := ingest.Files(fsys, ".")
+	var out []ingest.File
+	for _, n := range names {
+		out = append(out, ingest.File{FS: fsys, Name: n})
+	}
+	return out
+}
+
+func options(titles ...string) ingest.Options {
+	return ingest.Options{
+		Splitter: ingest.Splitter{Size: 40, Overlap: 10}, Batch: 4, Parallel: 3,
+		Graphers: []ingest.Grapher{ingest.NewTitles(titles)},
+	}
+}
+
+func points(t *testing.T, s *ingest.Store) int {
+	t.Helper()
+	info, err := s.Passages.Collection(t.Context(), "t", "kb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Points
+}
+
+// The same files written again cost nothing; a change costs what has changed;
+// and a document that has become shorter loses the rest.
+func TestAgain(t *testing.T) {
+	s, embedded := open(t)
+	fsys := fstest.MapFS{
+		"a.md":  {Data: []byte("# Weir\n\nA weir is a low dam here. It raises the River Sorrel. It is of oak piles.")},
+		"b.txt": {Data: []byte("The River Sorrel is long.")},
+		"c.jsonl": {Data: []byte(`{"doc_id":"c","id":"1","text":"first part","entities":["Ada"]}
+{"doc_id":"c","id":"2","text":"second part"}`)},
+	}
+	f := func(wantNew, wantOld, wantEmbedded int) {
+		t.Helper()
+		p, err := ingest.Run(t.Context(), files(fsys), s, options("Weir", "River Sorrel"))
+		if err != nil || len(p.Failed) > 0 {
+			t.Fatal(err, p.Failed)
+		}
+		if got := embedded.take(); p.New != wantNew || p.Unchanged != wantOld || got != wantEmbedded || p.Documents != 3 || p.Files != 3 {
+			t.Errorf("%+v, %d embedded", p, got)
+		}
+		if got := points(t, s); got != wantNew+wantOld {
+			t.Errorf("%d points", got)
+		}
+	}
+	f(6, 0, 6)
+	f(0, 6, 0)
+	related, err := s.Graph.Related(t.Context(), pipeline.RelatedQuery{
+		Tenant: "t", Chunks: []string{pipeline.PointID("t", "kb", "b.txt", "", 0)}, Limit: 5, HubCap: 100, MaxSeeds: 10,
+	})
+	if err != nil || len(related) != 1 || related[0].DocID != "a.md" {
+		t.Errorf("over the graph: %+v, %v", related, err)
+	}
+	fsys["b.txt"] = &fstest.MapFile{Data: []byte("The river is short.")}
+	f(1, 5, 1)
+	fsys["a.md"] = &fstest.MapFile{Data: []byte("# Weir\n\nA weir is a low dam here.")}
+	f(1, 3, 1)
+	found, err := s.Passages.Fetch(t.Context(), "t", "kb", []string{pipeline.PointID("t", "kb", "c", "", 1)})
+	if err != nil || len(found) != 1 {
+		t.Fatal(found, err)
+	}
+	if diff := cmp.Diff(`{"part":"2","source":"c.jsonl"}`, string(found[0].Metadata)); diff != "" || found[0].Text != "second part" {
+		t.Errorf("%s%q", diff, found[0].Text)
+	}
+	s.Again = true
+	f(4, 0, 4)
+}
+
+// A gate lets a number of batches through and holds the next.
+type gate struct {
+	ingest.Sink
+	pass func(docs []*ingest.Prepared) error
+}
+
+func (g gate) Write(ctx context.Context, docs []*ingest.Prepared) (ingest.Written, error) {
+	if err := g.pass(docs); err != nil {
+		return ingest.Written{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return ingest.Written{}, err
+	}
+	return g.Sink.Write(ctx, docs)
+}
+
+func many(n int) fstest.MapFS {
+	fsys := fstest.MapFS{}
+	for i := range n {
+		fsys[fmt.Sprintf("%03d.txt", i)] = &fstest.MapFile{Data: fmt.Appendf(nil, "Text number %d.", i)}
+	}
+	return fsys
+}
+
+// An interrupted run finishes what it has begun, and a second does the rest.
+func TestResume(t *testing.T) {
+	s, embedded := open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o := options()
+	o.Parallel = 1
+	calls := 0
+	first, err := ingest.Run(ctx, files(many(40)), gate{s, func([]*ingest.Prepared) error {
+		if calls++; calls == 3 {
+			cancel()
+		}
+		return nil
+	}}, o)
+	if !errors.Is(err, ingest.ErrInterrupted) || len(first.Failed) > 0 {
+		t.Fatal(err, first.Failed)
+	}
+	if first.New != 12 || points(t, s) != 12 {
+		t.Errorf("%d written, %d points", first.New, points(t, s))
+	}
+	embedded.take()
+	second, err := ingest.Run(t.Context(), files(many(40)), s, o)
+	if err != nil || second.New != 28 || second.Unchanged != 12 || embedded.take() != 28 {
+		t.Errorf("%+v, %v", second, err)
+	}
+}
+
+// What fails is listed, and does not keep the rest from being written.
+func TestFailures(t *testing.T) {
+	s, _ := open(t)
+	fsys := many(40)
+	fsys["bad.txt"] = &fstest.MapFile{Data: []byte("\xff")}
+	fsys["same.jsonl"] = &fstest.MapFile{Data: []byte(`{"id":"000.txt","text":"x"}`)}
+	o := options()
+	shown := 0
+	o.Progress = func(ingest.Progress) { shown++ }
+	p, err := ingest.Run(t.Context(), files(fsys), gate{s, func(docs []*ingest.Prepared) error {
+		for _, d := range docs {
+			if d.ID == "005.txt" {
+				panic("broken")
+			}
+		}
+		return nil
+	}}, o)
+	if err != nil || p.New != 36 || shown < 10 {
+		t.Errorf("%+v, %v, shown %d times", p, err, shown)
+	}
+	got := map[string]string{}
+	for _, f := range p.Failed {
+		got[f.File] = f.Err.Error()
+	}
+	for file, want := range map[string]string{"bad.txt": "UTF-8", "same.jsonl": "in 000.txt already", "004.txt": "broken", "007.txt": "broken"} {
+		if !strings.Contains(got[file], want) {
+			t.Errorf("%s: %q", file, got[file])
+		}
+	}
+	if len(got) != 6 {
+		t.Errorf("failed: %v", got)
+	}
+
+	down := errors.New("store is down")
+	calls := 0
+	o.Parallel = 1
+	p, err = ingest.Run(t.Context(), files(many(40)), gate{s, func([]*ingest.Prepared) error { calls++; return down }}, o)
+	if !errors.Is(err, down) || calls > 4 || p.Documents != 0 {
+		t.Errorf("a store that is down: %v after %d calls", err, calls)
+	}
+}
