@@ -5,6 +5,7 @@ SHELL := bash
 
 GO      ?= go
 TIME    ?= 1s
+EFFORT  ?= 0.2
 PKG     ?= ./...
 modules := . examples/acme tests/sdk/go
 
@@ -52,12 +53,20 @@ fuzz: ## every fuzz target for TIME each (make fuzz TIME=1m)
 	done
 
 .PHONY: bench
-bench: ## benchmarks, ten times, into bench.out
-	$(GO) test -run '^$$' -bench . -benchmem -count 10 $(PKG) | tee bench.out
+bench: ## the gateway against its floors: ten minutes, report in bin/bench
+	$(GO) run ./benchmarks -out bin/bench
+
+.PHONY: bench-peers
+bench-peers: ## the same with nginx, HAProxy, LiteLLM and Portkey, where installed
+	$(GO) run ./benchmarks -peers -out bin/bench
+
+.PHONY: bench-gate
+bench-gate: ## fail if a ratio that needs nothing external has become worse than its bound
+	$(GO) run ./benchmarks -gate -effort $(EFFORT)
 
 .PHONY: bench-compare
-bench-compare: ## benchmarks of BASE (a commit) against this tree, in turns, on this machine
-	.ci/bench-compare "$${BASE:-HEAD}" "$(PKG)"
+bench-compare: ## Go benchmarks of PKG at BASE (a commit) against this tree, in turns, through benchstat
+	$(GO) run ./benchmarks compare -base "$${BASE:-HEAD}" $(PKG)
 
 .PHONY: fmt
 fmt: ## format every Go file
