@@ -17,11 +17,11 @@ const byKey = `
 UNWIND $keys AS k MATCH (e:Entity {key: k})
 RETURN e.key AS key, e.id AS id, e.type AS type, e.name AS name, e.props_json AS props`
 
-// One hop from a frontier. Only relations between entities count, and what
-// counts them is the store of degrees: the edges of a hub are never walked.
+// One hop from a frontier. What counts the connections of an entity, relations
+// and mentions, is the store of degrees: the edges of a hub are never walked.
 const oneHop = `
 UNWIND $seeds AS s MATCH (e:Entity {key: s.key})
-WITH e, toFloat(s.w) AS w, COUNT { (e)--() } - COUNT { (e)<-[:MENTIONS]-() } - COUNT { (e)<-[:NAMES]-() } AS deg
+WITH e, toFloat(s.w) AS w, COUNT { (e)--() } - COUNT { (e)<-[:NAMES]-() } AS deg
 WHERE deg > 0 AND deg <= $hub_cap
 WITH e, w / deg AS score ORDER BY score DESC, e.key LIMIT $max_seeds
 CALL (e) { MATCH (e)-[r]-(n:Entity)

@@ -14,7 +14,7 @@ import (
 
 const linkByName = `
 MATCH (e:Entity) WHERE e.tenant = $tenant AND e.norm IN $norms
-RETURN e.id AS id, e.norm AS norm, COUNT { (e)--() } AS degree LIMIT $k`
+RETURN e.id AS id, e.norm AS norm, COUNT { (e)--() } - COUNT { (e)<-[:NAMES]-() } AS degree LIMIT $k`
 
 // A score of zero is that of the tenant's own word alone.
 const linkByText = `

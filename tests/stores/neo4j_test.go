@@ -20,6 +20,7 @@ import (
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/storetest"
 	"github.com/headrace/headrace/providers/neo4j"
 	"github.com/headrace/headrace/tests/harness"
 )
@@ -140,6 +141,9 @@ func prop(key, value string) pipeline.Prop { return pipeline.Prop{Key: key, Valu
 
 func TestNeo4j(t *testing.T) {
 	s := newNeo4j(t)
+	t.Run("suite", func(t *testing.T) {
+		storetest.Graph(t, func(*testing.T) pipeline.GraphStore { return s })
+	})
 	t.Run("write, expand, delete", func(t *testing.T) { testGraph(t, s) })
 	t.Run("names", func(t *testing.T) { testLink(t, s) })
 	t.Run("chunks", func(t *testing.T) { testRelated(t, s) })
