@@ -23,6 +23,10 @@ type Gateway struct {
 // maxChunks is how many chunks one request may have.
 const maxChunks = 1000
 
+// maxSent is how many entities a chunk may name to a gateway; the rest of them
+// is left out.
+const maxSent = 64
+
 // sent is the body of a request.
 type sent struct {
 	Collection string      `json:"collection"`
@@ -71,7 +75,7 @@ func (g *Gateway) Write(ctx context.Context, docs []*Prepared) (Written, error) 
 		}
 		for _, c := range d.Chunks {
 			s := sentChunk{DocID: d.ID, Text: c.Text, Metadata: c.Metadata}
-			for _, id := range c.Mentions {
+			for _, id := range c.Mentions[:min(len(c.Mentions), maxSent)] {
 				s.Entities = append(s.Entities, byID[id])
 			}
 			w.Mentions += len(s.Entities)
