@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs what the suites in other languages need: the OpenAI libraries for Python
-# and Node, and the LiteLLM proxy. Everything goes into one folder outside the source
+# and Node, the LiteLLM proxy, and the servers behind the stores. Everything goes into one folder outside the source
 # tree, HEADRACE_TOOLS (default: headrace-test in the user's cache), and is left alone
 # where it is there already. Several calls at a time wait for each other.
 #
 #     tests/setup.sh                 everything
 #     tests/setup.sh python node     only these
 #     tests/setup.sh litellm
+#     tests/setup.sh qdrant neo4j    the engines behind the stores (neo4j: JDK 17 and Maven)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 tools=${HEADRACE_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/headrace-test}
@@ -26,6 +27,16 @@ venv() {
 
 python() { venv python "$here/sdk/python/requirements.txt"; }
 litellm() { venv litellm "$here/litellm/requirements.txt"; }
+qdrant() { venv qdrant "$here/stores/engine/requirements.txt"; }
+# A machine without Java or Maven goes without: its tests are skipped, or fail where
+# HEADRACE_SUITES is "all".
+neo4j() {
+	if ! command -v java >/dev/null || ! command -v mvn >/dev/null; then
+		echo "no JDK or no Maven here: neo4j is left out" >&2
+		return
+	fi
+	"$here/stores/neo4j/start.sh" install "$tools/neo4j"
+}
 node() {
 	local dir=$tools/node
 	if cmp -s "$here/sdk/node/package-lock.json" "$dir/installed.json"; then return; fi
@@ -37,11 +48,11 @@ node() {
 	cp "$here/sdk/node/package-lock.json" "$dir/installed.json"
 }
 
-[ $# -gt 0 ] || set -- python node litellm
+[ $# -gt 0 ] || set -- python node litellm qdrant neo4j
 for part; do
 	case $part in
-	python | node | litellm) ;;
-	*) echo "unknown part $part; known: python, node, litellm" >&2; exit 2 ;;
+	python | node | litellm | qdrant | neo4j) ;;
+	*) echo "unknown part $part; known: python, node, litellm, qdrant, neo4j" >&2; exit 2 ;;
 	esac
 	# One lock for each part, held by whoever installs it; released with the process.
 	(
