@@ -20,7 +20,7 @@ func Example() {
 			return err
 		}
 		for line := range strings.Lines(tag.ReplaceAllString(string(m.At(0).AppendText(nil)), "tag")) {
-			fmt.Print("> ", line)
+			fmt.Println(strings.TrimSpace("> " + line))
 		}
 		ex.Response.Header.SetContentType("application/json")
 		ex.Response.SetBody([]byte(`{"choices":[{"message":{"content":"Ann did [1]."}}]}`))
