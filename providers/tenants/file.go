@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/headrace/headrace/pipeline"
@@ -92,6 +93,17 @@ func (r *records) find(id string) (*tenant, error) {
 		}
 	}
 	return nil, &pipeline.Error{Status: 404, Code: "tenant_not_found", Fault: pipeline.CallerFault, Err: fmt.Errorf("Tenant %.64s not found", id)} //nolint:staticcheck // the words that clients know
+}
+
+// fileOf is the file that a path stands for, "" for none.
+func fileOf(path string) string {
+	if path == "" || strings.HasSuffix(path, ".json") {
+		return path
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return filepath.Join(path, "tenants.json")
+	}
+	return path + ".tenants.json"
 }
 
 // load reads the file. One that is not there holds nothing.

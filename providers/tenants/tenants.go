@@ -33,14 +33,18 @@ var Component = config.Define[pipeline.TenantStore]("tenants", Config{}, source)
 
 // Config keeps tenants and their keys.
 type Config struct {
-	// Path is the file, made on the first write. It holds digests and no keys.
-	// One gateway may use it at a time. Without a path all is forgotten when the
-	// gateway stops.
+	// Path is where: of a folder that exists, the file tenants.json in it; a file
+	// that ends in .json; else the file of that name with .tenants.json behind
+	// it, so that a store may have the same path. The file is made on the first
+	// write. It holds digests and no keys. One gateway may use it at a time.
+	// Without a path all is forgotten when the gateway stops.
 	Path string `yaml:"path"`
 }
 
 // Build implements config.Builder.
-func (c Config) Build(context.Context, config.Env) (pipeline.TenantStore, error) { return open(c.Path) }
+func (c Config) Build(context.Context, config.Env) (pipeline.TenantStore, error) {
+	return open(fileOf(c.Path))
+}
 
 // Store implements pipeline.TenantStore.
 type Store struct {
