@@ -90,7 +90,7 @@ def delete(name, r):
 
 def get(name, r):
     return [{"id": str(p.id), "payload": p.payload} for p in
-            shards[name].retrieve([i["uuid"] for i in r["ids"]], with_payload=True)]
+            shards[name].retrieve([i["uuid"] for i in r["ids"]], with_payload=True, with_vector=False)]
 
 
 def count(name, r):
