@@ -12,7 +12,7 @@ import (
 	"runtime"
 	"sync/atomic"
 
-	_ "modernc.org/sqlite" // the driver called sqlite
+	"modernc.org/sqlite"
 )
 
 // What a file says of itself.
@@ -82,10 +82,22 @@ func openFile(ctx context.Context, path, durability string) (*file, error) {
 		err = f.prepare(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the store %s: %w", f, err), f.close())
+		return nil, errors.Join(fmt.Errorf("open the store %s: %w", f, damaged(err)), f.close())
 	}
 	return f, nil
 }
+
+// damaged says what to do about an error that comes of a damaged file.
+func damaged(err error) error {
+	const corrupt, notADatabase = 11, 26
+	if e, ok := errors.AsType[*sqlite.Error](err); ok && (e.Code()&0xff == corrupt || e.Code()&0xff == notADatabase) || errors.Is(err, errDamaged) {
+		return fmt.Errorf("the file is damaged or no database; restore it from a copy, or remove it and index again: %w", err)
+	}
+	return err
+}
+
+// errDamaged is what we find wrong with a file ourselves.
+var errDamaged = errors.New("it is not whole")
 
 // openMemory makes a database without a file. It lives as long as a connection
 // to it, and knows no readers beside a writer, so all share one.
@@ -153,10 +165,7 @@ func (f *file) prepare(ctx context.Context) error {
 	if version != formatVersion {
 		return fmt.Errorf("its format is %d, and this program knows %d", version, formatVersion)
 	}
-	if err := f.whole(ctx); err != nil {
-		return fmt.Errorf("it is damaged; restore it from a copy, or remove it and index again: %w", err)
-	}
-	return nil
+	return f.whole(ctx)
 }
 
 func (f *file) create(ctx context.Context) error {
@@ -205,7 +214,7 @@ func (f *file) whole(ctx context.Context) error {
 		page = 64 << 10
 	}
 	if want := page * int64(binary.BigEndian.Uint32(head[28:])); info.Size() < want {
-		return fmt.Errorf("it has %d bytes and should have %d", info.Size(), want)
+		return fmt.Errorf("%w: it has %d bytes and should have %d", errDamaged, info.Size(), want)
 	}
 	if info.Size() > wholeCheck {
 		return nil
@@ -215,7 +224,7 @@ func (f *file) whole(ctx context.Context) error {
 		return err
 	}
 	if verdict != "ok" {
-		return errors.New(verdict)
+		return fmt.Errorf("%w: %s", errDamaged, verdict)
 	}
 	return nil
 }

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
-	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -227,7 +227,7 @@ func unframe(b []byte) ([]string, error) {
 	for len(b) > 0 {
 		n, size := binary.Uvarint(b)
 		if size <= 0 || n > uint64(len(b)-size) {
-			return nil, errors.New("the file is damaged: a list breaks off")
+			return nil, fmt.Errorf("%w: a list breaks off", errDamaged)
 		}
 		out = append(out, string(b[size:size+int(n)]))
 		b = b[size+int(n):]
@@ -245,8 +245,11 @@ func frameProps(props []pipeline.Prop) []byte {
 
 func unframeProps(b []byte) ([]pipeline.Prop, error) {
 	list, err := unframe(b)
-	if err != nil || len(list)%2 != 0 {
-		return nil, errors.Join(err, errors.New("the file is damaged: properties break off"))
+	if err != nil {
+		return nil, err
+	}
+	if len(list)%2 != 0 {
+		return nil, fmt.Errorf("%w: properties break off", errDamaged)
 	}
 	var out []pipeline.Prop
 	for i := 0; i < len(list); i += 2 {
@@ -294,7 +297,7 @@ func (s *store) loadGraph(ctx context.Context) error {
 		}
 		g := s.graphOf(tenant)
 		if g.entities[name] == nil {
-			return errors.New("the file is damaged: a chunk mentions an entity that is not there")
+			return fmt.Errorf("%w: a chunk mentions an entity that is not there", errDamaged)
 		}
 		g.mention(id, doc, index, name)
 		return nil
@@ -321,7 +324,7 @@ func (s *store) loadRelations(ctx context.Context) error {
 		g := s.graphOf(tenant)
 		src, dst := g.entities[r.Src], g.entities[r.Dst]
 		if src == nil || dst == nil {
-			return errors.New("the file is damaged: a relation has an end that is not there")
+			return fmt.Errorf("%w: a relation has an end that is not there", errDamaged)
 		}
 		r.weight = weightOf(r.Props)
 		r.Src, r.Dst = src.ID, dst.ID // one copy of each

@@ -10,13 +10,13 @@ import (
 // load fills memory from the file.
 func (s *store) load(ctx context.Context) error {
 	if err := s.loadCollections(ctx); err != nil {
-		return fmt.Errorf("load the store %s: %w", s.file, err)
+		return fmt.Errorf("load the store %s: %w", s.file, damaged(err))
 	}
 	if err := s.loadPoints(ctx); err != nil {
-		return fmt.Errorf("load points from %s: %w", s.file, err)
+		return fmt.Errorf("load points from %s: %w", s.file, damaged(err))
 	}
 	if err := s.loadGraph(ctx); err != nil {
-		return fmt.Errorf("load the graph from %s: %w", s.file, err)
+		return fmt.Errorf("load the graph from %s: %w", s.file, damaged(err))
 	}
 	return nil
 }
@@ -110,7 +110,7 @@ func (s *store) readPoints(ctx context.Context, yield func([]loaded)) error {
 		}
 		c := byKey[key]
 		if c == nil || c.dims > 0 && len(codes) != c.turn.padded || c.dims == 0 && len(codes) != 0 {
-			return fmt.Errorf("the file is damaged: point %d does not fit its collection", l.row)
+			return fmt.Errorf("%w: point %d does not fit its collection", errDamaged, l.row)
 		}
 		if l.doc == doc {
 			l.doc = doc

@@ -340,7 +340,7 @@ func reading(ctx context.Context, f *file, err error) error {
 	if errors.Is(err, sql.ErrConnDone) {
 		err = errors.New("the store is closed")
 	}
-	return fmt.Errorf("read from %s: %w", f, err)
+	return fmt.Errorf("read from %s: %w", f, damaged(err))
 }
 
 // blob is b as a column that may be null.

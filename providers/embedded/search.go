@@ -154,7 +154,7 @@ func (s *store) nearest(ctx context.Context, c *collection, tenant string, v *vi
 			return err
 		}
 		if len(raw) != 4*c.dims {
-			return fmt.Errorf("the file is damaged: vector %d has %d bytes", row, len(raw))
+			return fmt.Errorf("%w: vector %d has %d bytes", errDamaged, row, len(raw))
 		}
 		best.push(hit{slots[row], dot(vector, vectorOf(raw))})
 		return nil
