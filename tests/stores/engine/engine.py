@@ -16,6 +16,12 @@ def number(v):
     return None if v is None else float(v)
 
 
+def boolean(v):
+    """A boolean as a word that is no other value. The binding takes a boolean to
+    be matched for an integer, which no boolean in a payload equals."""
+    return "\x00true" if v else "\x00false"
+
+
 def value(v):
     """A payload value as Python has it."""
     if "structValue" in v:
@@ -26,7 +32,7 @@ def value(v):
         return int(v["integerValue"])
     if "doubleValue" in v:
         return float(v["doubleValue"])
-    return v.get("stringValue", v.get("boolValue"))
+    return boolean(v["boolValue"]) if "boolValue" in v else v.get("stringValue")
 
 
 def payload(fields):
@@ -46,7 +52,7 @@ def condition(c):
     m = field["match"]
     if "keywords" in m:
         return q.FieldCondition(field["key"], match=q.MatchAny(m["keywords"].get("strings", [])))
-    return q.FieldCondition(field["key"], match=q.MatchValue(m["keyword"] if "keyword" in m else m["boolean"]))
+    return q.FieldCondition(field["key"], match=q.MatchValue(m["keyword"] if "keyword" in m else boolean(m["boolean"])))
 
 
 def make_filter(f):
