@@ -31,6 +31,10 @@ type conn struct {
 	bad  error // what every further Read returns
 	sham bool  // the next Read yields a byte first: see fail
 
+	served   bool         // a head has been read
+	late     bool         // the read deadline for the head being read is set
+	readBy   atomic.Int64 // the read deadline, in Unix nanoseconds; 0 if it is none of ours
+	writeBy  time.Time    // the write deadline
 	ip       netip.Addr
 	id       uint64
 	watcher  *watcher
@@ -82,7 +86,11 @@ func (c *conn) judge() {
 			end = bytes.IndexByte((*c.buf)[c.ok:c.w], '\n')
 		}
 		if end < 0 {
-			if !first || c.fill() != nil {
+			if !first {
+				return
+			}
+			c.await()
+			if c.fill() != nil {
 				return
 			}
 			continue
@@ -98,7 +106,9 @@ func (c *conn) judge() {
 			c.r += len(line)
 		}
 		c.ok += len(line)
-		c.head = !hide && len(line) == 2
+		if c.head = !hide && len(line) == 2; c.head {
+			c.served, c.late = true, false
+		}
 	}
 }
 
@@ -135,6 +145,7 @@ func (c *conn) fill() error {
 		err = errCut
 	}
 	c.bad = err
+	c.sham = c.served && c.wire.inHead() && isTimeout(err) && (c.w > c.ok || c.wire.state != wireRequestLine)
 	c.shrink()
 	return err
 }
@@ -172,6 +183,7 @@ func (c *conn) skip() bool {
 	if c.bad != nil || c.wire.left > maxSkip {
 		return false
 	}
+	c.idle()
 	var waste [1 << 10]byte
 	for n := 0; n < maxSkip; {
 		m, err := c.body(waste[:])
@@ -302,6 +314,7 @@ func (c *conn) cancel(cause error) {
 type listener struct {
 	net.Listener
 	watcher *watcher
+	limits  limits
 	tls     *tls.Config // nil for plain TCP
 	maxHead int
 	max     int64

@@ -102,7 +102,7 @@ func (j *job) exchange(path target) {
 	if ex.Request.UploadSize = j.conn.size(); ex.Request.UploadSize == 0 {
 		return
 	}
-	j.up = upload{ctx: j.ctx, conn: j.conn, began: j.began, idle: j.site.timeouts.bodyIdle, max: j.site.maxUpload, memory: j.s.memory}
+	j.up = upload{ctx: j.ctx, conn: j.conn, began: j.began, idle: j.site.bodyIdle, max: j.site.maxUpload, memory: j.s.memory}
 	ex.Request.Upload = &j.up
 }
 

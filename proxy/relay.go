@@ -48,12 +48,7 @@ func (j *job) WriteTo(w io.Writer) (n int64, err error) {
 	if j.ctx.IsHead() {
 		return 0, nil
 	}
-	armed := time.Time{}
 	for frame := j.first; ; {
-		if now := time.Now(); now.Sub(armed) > j.site.timeouts.writeIdle/8 {
-			armed = now
-			_ = j.ctx.SetWriteDeadline(now.Add(j.site.timeouts.writeIdle))
-		}
 		m, werr := w.Write(frame)
 		n += int64(m)
 		j.sent = n
@@ -91,7 +86,6 @@ func (j *job) broken(w io.Writer, err error) {
 	if !j.events || j.fixed {
 		return
 	}
-	_ = j.ctx.SetWriteDeadline(time.Now().Add(j.site.timeouts.writeIdle))
 	m, _ := w.Write(sse.AppendData(nil, appendError(nil, e)))
 	j.sent += int64(m)
 }

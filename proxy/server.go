@@ -129,6 +129,7 @@ func (s *Server) listen(set config.Server) error {
 	s.watcher = w
 	s.dataLn = &listener{
 		Listener: ln, watcher: w, tls: tlsConfig, turned: s.metrics.turned.Inc,
+		limits:  limits{head: set.Timeouts.Header, idle: set.Timeouts.KeepAlive, write: set.Timeouts.WriteIdle},
 		maxHead: int(set.Limits.MaxHeader), max: int64(set.Limits.MaxConnections),
 		maxPerIP: set.Limits.MaxConnectionsPerIP, perIP: make(map[netip.Addr]int),
 	}
@@ -156,9 +157,7 @@ func (s *Server) dataServer(set config.Server) *fasthttp.Server {
 		// The whole head must fit, and the wire check has counted it already.
 		ReadBufferSize:  int(set.Limits.MaxHeader) + 1<<10,
 		WriteBufferSize: 4 << 10,
-		ReadTimeout:     set.Timeouts.Header,
-		WriteTimeout:    set.Timeouts.WriteIdle,
-		IdleTimeout:     set.Timeouts.KeepAlive,
+		// Timeouts are the connection's own: see limits.
 		// Requests look to fasthttp as if they had no body: see conn.
 		MaxRequestBodySize:    1,
 		Concurrency:           set.Limits.MaxConnections + 16,

@@ -29,7 +29,7 @@ type site struct {
 	nowhere  *route
 	targets  []targetMetrics // by Target.Index
 
-	timeouts  struct{ bodyIdle, writeIdle time.Duration }
+	bodyIdle  time.Duration
 	maxUpload int64
 }
 
@@ -51,7 +51,7 @@ func newSite(snap *config.Snapshot, m *metrics) *site {
 		snap: snap, static: router.New(), maxUpload: int64(snap.Server.Limits.MaxUpload),
 		bare: map[string]*route{}, wrong: map[string]*route{}, slashed: map[string]*route{},
 	}
-	s.timeouts.bodyIdle, s.timeouts.writeIdle = snap.Server.Timeouts.BodyIdle, snap.Server.Timeouts.WriteIdle
+	s.bodyIdle = snap.Server.Timeouts.BodyIdle
 	s.static.RedirectTrailingSlash, s.static.RedirectFixedPath = false, false
 	s.static.HandleMethodNotAllowed, s.static.HandleOPTIONS = false, false
 	s.static.SaveMatchedRoutePath = false

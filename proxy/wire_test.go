@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 const testHead = 16 << 10
@@ -20,6 +21,8 @@ type pieces struct {
 	raw []byte
 	n   int
 }
+
+func (p *pieces) SetReadDeadline(time.Time) error { return nil }
 
 func (p *pieces) Read(b []byte) (int, error) {
 	if len(p.raw) == 0 {

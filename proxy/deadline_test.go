@@ -1,0 +1,55 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/headrace/headrace/pipeline"
+)
+
+// However many requests came before over the connection, it may rest and a head
+// may take as long as the settings say, and no longer.
+func TestDeadlinesOfKeptConnections(t *testing.T) {
+	r := start(t, "timeouts: { header: 300ms, keep_alive: 300ms }", func(_ context.Context, ex *pipeline.Exchange) error {
+		return answer(ex, "{}")
+	})
+	var all sync.WaitGroup
+	run := func(c net.Conn, before int, piece string, status int) {
+		in := bufio.NewReader(c)
+		for range before {
+			_, _ = io.WriteString(c, post(plainBody))
+			if resp, _, err := readAnswer(in); err != nil || resp.StatusCode != 200 {
+				t.Errorf("a request in time got %v, %v", resp, err)
+				return
+			}
+			time.Sleep(15 * time.Millisecond) // in all, longer than a deadline that is never moved
+		}
+		_, _ = io.WriteString(c, piece)
+		began, got := time.Now(), 0
+		if resp, _, err := readAnswer(in); err == nil {
+			got = resp.StatusCode
+		}
+		if got != status {
+			t.Errorf("after %d requests and %q: status %d, want %d", before, piece, got, status)
+		}
+		if took := time.Since(began); took < 200*time.Millisecond || took > 5*time.Second {
+			t.Errorf("after %d requests and %q the connection ended after %v", before, piece, took)
+		}
+	}
+	f := func(before int, piece string, status int) {
+		c := r.dial()
+		all.Go(func() { run(c, before, piece, status) })
+	}
+	const piece = "GET /v1/o"
+	f(0, piece, 408)
+	f(1, piece, 408)
+	f(30, piece, 408)
+	f(1, "", 0)
+	f(30, "", 0)
+	all.Wait()
+}
