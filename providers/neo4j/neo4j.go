@@ -27,8 +27,14 @@ import (
 //go:embed neo4j.go
 var source string
 
+// A Graph is the knowledge graph and what answers queries about it.
+type Graph interface {
+	pipeline.GraphStore
+	pipeline.GraphQuerier
+}
+
 // Component describes neo4j to a registry.
-var Component = config.Define[pipeline.GraphStore]("neo4j", Config{
+var Component = config.Define[Graph]("neo4j", Config{
 	User:         "neo4j",
 	Database:     "neo4j",
 	Timeout:      5 * time.Second,
@@ -80,7 +86,7 @@ func (c Config) Validate() error {
 
 // Build implements config.Builder. A server that is down is an error of the
 // calls that need it.
-func (c Config) Build(_ context.Context, env config.Env) (pipeline.GraphStore, error) {
+func (c Config) Build(_ context.Context, env config.Env) (Graph, error) {
 	auth := driver.NoAuth()
 	if c.Password != "" {
 		auth = driver.BasicAuth(c.User, string(c.Password), "")
