@@ -3,7 +3,6 @@ package prompt
 import (
 	"strings"
 	"unicode"
-	"unicode/utf8"
 )
 
 // maxLine bounds titles, names and values, in characters.
@@ -17,25 +16,26 @@ func clean(text string) string {
 	if plain(text) {
 		return text
 	}
+	// First what is not shown goes, lest it part what is looked for.
+	text = strings.Map(func(r rune) rune {
+		if hiddenRune(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(text, ""))
 	var out strings.Builder
 	out.Grow(len(text))
 	start := true // of a line
-	for i := 0; i < len(text); {
-		r, size := utf8.DecodeRuneInString(text[i:])
-		rest := text[i+size:]
+	for i, r := range text {
 		switch {
-		case r == utf8.RuneError && size == 1, hiddenRune(r):
-		case r == '<' && (tagged(rest) || strings.HasPrefix(rest, "|")):
+		case r == '<' && (tagged(text[i+1:]) || strings.HasPrefix(text[i+1:], "|")):
 			out.WriteString("‹") // looks alike, and is no sign of anything
-		case r == '[' && start && digit(rest):
+		case r == '[' && start && digit(text[i+1:]):
 			out.WriteString(" [")
 		default:
 			out.WriteRune(r)
 		}
-		if !hiddenRune(r) {
-			start = r == '\n' || start && (r == ' ' || r == '\t')
-		}
-		i += size
+		start = r == '\n' || start && (r == ' ' || r == '\t')
 	}
 	return out.String()
 }
@@ -63,22 +63,13 @@ func hiddenRune(r rune) bool {
 	return unicode.IsControl(r)
 }
 
-// tagged reports whether rest, what follows a "<", goes on like a tag of ours.
+// tagged reports whether rest, what follows a "<", goes on like a tag of ours,
+// with or without what follows its hyphen.
 func tagged(rest string) bool {
-	rest = strings.TrimLeftFunc(rest, ignorable)
-	rest = strings.TrimPrefix(rest, "/")
-	rest = strings.TrimLeftFunc(rest, ignorable)
-	for i := range len(tagPrefix) - 1 { // also without the hyphen
-		rest = strings.TrimLeftFunc(rest, hiddenRune)
-		if rest == "" || rest[0]|0x20 != tagPrefix[i] {
-			return false
-		}
-		rest = rest[1:]
-	}
-	return true
+	rest = strings.TrimLeftFunc(rest, func(r rune) bool { return unicode.IsSpace(r) || r == '/' })
+	name := tagPrefix[:len(tagPrefix)-1]
+	return len(rest) >= len(name) && strings.EqualFold(rest[:len(name)], name)
 }
-
-func ignorable(r rune) bool { return unicode.IsSpace(r) || hiddenRune(r) }
 
 func digit(s string) bool { return s != "" && s[0] >= '0' && s[0] <= '9' }
 

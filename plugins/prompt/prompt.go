@@ -96,7 +96,7 @@ func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeli
 	if ex.Op != pipeline.OpChat || ex.Skips("prompt") {
 		return next.Handle(ctx, ex)
 	}
-	t := &told{r: r, status: "off", began: ex.Began}
+	t := &told{r: r, status: "off"}
 	if !r.Off {
 		if r.Options.Switch == pipeline.RetrievalRequired && failed(r.Degraded) {
 			return rag.Unavailable(errors.New(strings.Join(r.Degraded, ", ")))

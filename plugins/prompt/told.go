@@ -23,7 +23,6 @@ type told struct {
 	status  string
 	sources []cited
 	facts   pipeline.Subgraph
-	began   time.Time
 }
 
 // cited is a passage as answers name it: by its number in the prompt, from 1.
