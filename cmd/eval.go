@@ -98,7 +98,7 @@ func (c *evalCmd) load() (*eval.Set, error) {
 		if err != nil {
 			return nil, err
 		}
-		set, err := eval.Load(corpus, ".", eval.Own)
+		set, err := eval.Load(corpus, ".", eval.Own, c.Collection == "")
 		if err == nil {
 			set.Name = "sample"
 		}
@@ -114,7 +114,7 @@ func (c *evalCmd) load() (*eval.Set, error) {
 	} else if dir == "" {
 		dir = "."
 	}
-	return eval.Load(os.DirFS(dir), name, c.Format)
+	return eval.Load(os.DirFS(dir), name, c.Format, c.Collection == "")
 }
 
 // A named is a chain and what it is called.

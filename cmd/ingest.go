@@ -183,11 +183,23 @@ func (c *ingestCmd) sink(ctx context.Context, e *env) (sink ingest.Sink, release
 		return nil, nil, err
 	}
 	store, err := openStore(s, c)
+	if err == nil {
+		err = lasting(store.Passages)
+	}
 	if err != nil {
 		s.Release()
 		return nil, nil, fmt.Errorf("%s: %w", src.File, err)
 	}
 	return store, s.Release, nil
+}
+
+// lasting refuses a store that would forget everything with the command's end.
+func lasting(store any) error {
+	if l, ok := store.(interface{ Lasting() bool }); ok && !l.Lasting() {
+		return errors.New("the store of passages keeps everything in memory, which ends with this command: give it a path " +
+			"(in the built-in file: HEADRACE_DATA=FOLDER), or write through a running gateway with --url")
+	}
+	return nil
 }
 
 // openStore finds the components to write with.

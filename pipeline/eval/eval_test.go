@@ -80,7 +80,7 @@ func TestLoad(t *testing.T) {
 	}
 	f := func(name, format string, want Set) {
 		t.Helper()
-		got, err := Load(fsys, name, format)
+		got, err := Load(fsys, name, format, true)
 		if err != nil {
 			t.Error(err)
 			return
@@ -101,6 +101,9 @@ func TestLoad(t *testing.T) {
 	}
 	f("own", "", own)
 	f("own/questions.jsonl", "", own)
+	if bare, err := Load(fsys, "own", "", false); err != nil || bare.Documents != nil {
+		t.Errorf("the documents were read: %v, %v", bare, err)
+	}
 	f("m", "", Set{
 		Name: "musique_x", Questions: []Question{{"Q", []string{"00001"}}},
 		Documents: []ingest.Document{{ID: "00000", Title: "T", Text: "two", Whole: true}, {ID: "00001", Title: "T", Text: "one", Whole: true}},
@@ -114,7 +117,7 @@ func TestLoad(t *testing.T) {
 
 	g := func(name, format, want string) {
 		t.Helper()
-		if _, err := Load(fsys, name, format); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Load(fsys, name, format, true); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -31,8 +31,9 @@ const (
 
 // Load reads a set in one of the formats, or with an empty format in the one
 // that the names of the files tell. name is a file, or a folder with the files
-// of one set: for headrace questions.jsonl with the documents around it.
-func Load(fsys fs.FS, name, format string) (*Set, error) {
+// of one set: for headrace questions.jsonl with the documents around it, which
+// are only read if documents says so.
+func Load(fsys fs.FS, name, format string, documents bool) (*Set, error) {
 	dir, file := path.Dir(name), path.Base(name)
 	if info, err := fs.Stat(fsys, name); err != nil {
 		return nil, err
@@ -47,7 +48,7 @@ func Load(fsys fs.FS, name, format string) (*Set, error) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	f := folder{fsys, dir, file, names}
+	f := folder{fsys, dir, file, names, documents}
 	if format == "" {
 		format = f.guess()
 	}
@@ -64,10 +65,11 @@ func Load(fsys fs.FS, name, format string) (*Set, error) {
 
 // A folder is where a set lies. file is "" unless one was named.
 type folder struct {
-	fsys  fs.FS
-	dir   string
-	file  string
-	names []string
+	fsys      fs.FS
+	dir       string
+	file      string
+	names     []string
+	documents bool
 }
 
 func (f folder) guess() string {
@@ -141,6 +143,9 @@ func (f folder) own() (*Set, error) {
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if !f.documents {
+		return set, nil
 	}
 	return set, f.around(set, name)
 }

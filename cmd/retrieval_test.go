@@ -1,0 +1,130 @@
+package cmd
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/headrace/headrace/plugins/standard"
+)
+
+// at runs the command line without going anywhere.
+func at(t *testing.T, args ...string) (status int, out, errOut string) {
+	t.Helper()
+	var o, e buffer
+	status = run(standard.Components(), args, &o, &e)
+	return status, o.String(), e.String()
+}
+
+const storing = `
+server: { listen: 127.0.0.1:0 }
+providers: { p: { offline: {} } }
+stores: { kb: { embedded: { path: PATH } } }
+models: { "*": [ { provider: p } ], answer: { chain: rag, targets: [ { provider: p } ] } }
+chains: { rag: [ { retrieve: { store: kb, collection: kb, mode: sparse } }, { prompt: {} }, { call: {} } ] }
+routes: [ { name: r, match: { path: /v1/* }, chain: [ call: {} ] } ]
+`
+
+// What was ingested is found by a chain of the same file; the same again costs
+// nothing; and files that cannot be read fail the command, but nothing else.
+func TestIngest(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "gateway.yaml", strings.Replace(storing, "PATH", filepath.Join(dir, "data"), 1))
+	write(t, dir, "gateway.yaml.memory", strings.Replace(storing, "path: PATH", "", 1))
+	docs := filepath.Join(dir, "docs")
+	if err := os.Mkdir(docs, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, docs, "weir.md", "# Weir\n\nA weir is a low dam across the River Sorrel.")
+	write(t, docs, "sorrel.txt", "The Sorrel rises on the moor.")
+	write(t, docs, "logo.png", "\x89PNG")
+	file := filepath.Join(dir, "gateway.yaml")
+	f := func(wantStatus int, wantOut, wantErr string, args ...string) {
+		t.Helper()
+		status, out, errOut := at(t, append([]string{"ingest", "--config", file}, args...)...)
+		if status != wantStatus || !strings.Contains(out, wantOut) || !strings.Contains(errOut, wantErr) {
+			t.Errorf("%v: %d\n%s\n%s", args, status, out, errOut)
+		}
+	}
+	f(0, "2 documents: 2 chunks written, 0 unchanged, 1 mentions", "skipped: "+filepath.Join(docs, "logo.png"), "--graph", "titles", docs)
+	f(0, "0 chunks written, 2 unchanged", "", docs)
+	f(0, "0 chunks written, 1 unchanged", "", filepath.Join(docs, "weir.md"))
+	write(t, docs, "bad.txt", "\xff")
+	f(1, "2 unchanged", "failed: bad.txt: is not text in UTF-8\nheadrace: 1 of 3 files failed", docs)
+	f(1, "", "name files or folders")
+	f(1, "", "name files or folders", "--sample", docs)
+	f(1, "", "nowhere", filepath.Join(dir, "nowhere"))
+	f(1, "", "titles or triples:FILE", "--graph", "magic", docs)
+	f(1, "", `--store "other" is no store of passages; there is: kb`, "--store", "other", docs)
+	status, _, errOut := at(t, "ingest", "--config", file+".memory", docs)
+	if status != 1 || !strings.Contains(errOut, "keeps everything in memory") {
+		t.Errorf("a store in memory: %d %s", status, errOut)
+	}
+	f(1, "", "shares less than it has", "--size", "100", "--overlap", "100", docs)
+	f(0, "28 documents: 28 chunks written", "", "--sample", "--graph", "titles", "--collection", "sample", "--size", "4000")
+
+	write(t, dir, "questions.jsonl", `{"question":"What is a low dam?","gold":["weir.md"]}`)
+	var out string
+	status, out, errOut = at(t, "eval", "--config", file, "--collection", "kb", "--chain", "answer", "--set", filepath.Join(dir, "questions.jsonl"))
+	if status != 0 || !strings.Contains(out, "answer  100.0  100.0  100.0  100.0   1.000") {
+		t.Errorf("eval: %d\n%s\n%s", status, out, errOut)
+	}
+}
+
+// One process owns the file of a store; another is told what to do.
+func TestIngestLocked(t *testing.T) {
+	dir := t.TempDir()
+	text := strings.Replace(storing, "stores: {", "stores: { also: { embedded: { path: PATH } },", 1)
+	write(t, dir, "gateway.yaml", strings.ReplaceAll(text, "PATH", filepath.Join(dir, "data")))
+	write(t, dir, "a.txt", "a")
+	status, _, errOut := at(t, "ingest", "--config", filepath.Join(dir, "gateway.yaml"), filepath.Join(dir, "a.txt"))
+	if status != 1 || !strings.Contains(errOut, "write through it with --url") {
+		t.Errorf("%d %s", status, errOut)
+	}
+}
+
+func evaluate(t *testing.T, args ...string) map[string][5]float64 {
+	t.Helper()
+	status, out, errOut := at(t, append([]string{"eval", "--json"}, args...)...)
+	var r report
+	if err := json.Unmarshal([]byte(out), &r); status != 0 || err != nil {
+		t.Fatalf("eval %v: %d %v\n%s\n%s", args, status, err, out, errOut)
+	}
+	scores := map[string][5]float64{}
+	for _, c := range r.Chains {
+		if c.Degraded > 0 || len(c.Stages) == 0 || c.Questions != r.Questions {
+			t.Errorf("%s: %d of %d questions degraded, stages %v", c.Chain, c.Degraded, c.Questions, c.Stages)
+		}
+		s := c.Scores
+		scores[c.Chain] = [5]float64{s.Recall2, s.Recall5, s.Recall10, s.All10, s.NDCG10}
+	}
+	return scores
+}
+
+// The built-in sample needs nothing, and scores the same every time.
+func TestEval(t *testing.T) {
+	got := evaluate(t)
+	if len(got) != 5 || got["sparse"][1] < 0.9 || got["hybrid+graph+rerank"][2] < 0.9 {
+		t.Errorf("scores: %v", got)
+	}
+	if diff := cmp.Diff(got, evaluate(t)); diff != "" {
+		t.Error(diff)
+	}
+	status, out, _ := at(t, "eval", "--chain", "sparse+graph", "--limit", "3")
+	if status != 0 || !strings.Contains(out, "sample: 3 questions, 28 passages") || !strings.Contains(out, "sparse+graph") || strings.Contains(out, "hybrid") {
+		t.Errorf("%d %s", status, out)
+	}
+	f := func(want string, args ...string) {
+		t.Helper()
+		if status, _, errOut := at(t, append([]string{"eval"}, args...)...); status != 1 || !strings.Contains(errOut, want) {
+			t.Errorf("%v: %d %s", args, status, errOut)
+		}
+	}
+	f(`no chain "magic"; there is: sparse, sparse+graph`, "--chain", "magic")
+	f("go together", "--collection", "kb")
+	f("nowhere", "--set", "nowhere")
+}
