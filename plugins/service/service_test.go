@@ -1,0 +1,297 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/chat"
+	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/pipetest"
+	"github.com/headrace/headrace/providers/embedded"
+	"github.com/headrace/headrace/providers/embedder"
+	"github.com/headrace/headrace/providers/reranker"
+)
+
+// file sets up every endpoint under its own path.
+const file = `
+stores:
+  kb: { embedded: {} }
+  vectors: { hash_embedder: { dimensions: 64 } }
+  words: { lexical_reranker: {} }
+  graph: { queries: {} }
+routes:
+  - { match: { path: /chat }, chain: [ serve_chat: {}, upstream: {} ] }
+  - { match: { path: /lenient }, chain: [ serve_chat: { lenient_models: true }, upstream: {} ] }
+  - { match: { path: /embed }, chain: [ serve_embed: {}, upstream: {} ] }
+  - { match: { path: /rerank }, chain: [ serve_rerank: { with: words }, upstream: {} ] }
+  - { match: { path: /index/chunks }, chain: [ serve_index: { store: kb, embedder: vectors, graph: kb } ] }
+  - { match: { path: /search }, chain: [ serve_search: { store: kb, embedder: vectors } ] }
+  - { match: { path: /retrieve }, chain: [ serve_retrieve: {}, found: {} ] }
+  - { match: { path: /graph/upsert }, chain: [ serve_upsert: { graph: kb } ] }
+  - { match: { path: /graph/query }, chain: [ serve_query: { graph: graph } ] }
+  - { match: { path: /graph/probe }, chain: [ serve_probe: {}, upstream: {} ] }
+  - { match: { path: /delete/vector }, chain: [ serve_delete_vector: { store: kb } ] }
+  - { match: { path: /delete/graph }, chain: [ serve_delete_graph: { graph: kb } ] }
+  - { match: { path: /whoami }, chain: [ serve_whoami: {} ] }
+`
+
+// queries is a store with a query language, which answers with what it is asked.
+type queries struct{}
+
+func (queries) QueryGraph(_ context.Context, q pipeline.GraphQuery) ([][]byte, error) {
+	return [][]byte{q.Params}, nil
+}
+
+// upstream answers what the texts direct.
+var upstream = pipeline.HandlerFunc(func(_ context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
+	body := string(ex.Request.Body)
+	switch {
+	case strings.Contains(body, "slow down"):
+		ex.Response.Header.SetStatusCode(429)
+		ex.Response.Header.Set("Retry-After", "7")
+		ex.Response.Fault = pipeline.OverloadFault
+		ex.Response.SetBody([]byte(`{"error":{"message":"too many"}}`))
+	case strings.Contains(body, "break"):
+		return errors.New("dial tcp 10.0.0.1: refused")
+	case ex.Op == pipeline.OpEmbeddings:
+		ex.Response.SetBody([]byte(`{"data":[{"index":1,"embedding":[3,4]},{"index":0,"embedding":[1,2]}]}`))
+	case ex.Op == pipeline.OpRerank:
+		ex.Response.SetBody([]byte(`{"results":[{"index":0,"relevance_score":0.1},{"index":1,"relevance_score":0.9}]}`))
+	default:
+		text, _ := chat.Text(chat.Get(lastMessage(ex.Request.Body), "content"))
+		ex.Response.SetBody([]byte(`{"choices":[{"message":{"content":` + string(chat.AppendString(nil, text)) + `}}]}`))
+	}
+	return nil
+})
+
+func lastMessage(body []byte) (last []byte) {
+	for m := range chat.Array(chat.Get(body, "messages")) {
+		last = m
+	}
+	return last
+}
+
+// found is a chain of retrieval that has found one passage.
+var found = pipeline.HandlerFunc(func(_ context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
+	r := ex.Retrieval
+	if r.Query == "down" {
+		return &pipeline.Error{Status: 503, Code: "retrieval_unavailable", Fault: pipeline.GatewayFault, Err: errors.New("no store")}
+	}
+	score := pipeline.Score{Value: 0.5, Set: true}
+	ex.Passages = append(ex.Passages,
+		pipeline.Passage{ID: "1", DocID: "d", Text: "one", Scores: pipeline.Scores{Dense: score}},
+		pipeline.Passage{ID: "2", DocID: "d", ChunkID: "c", Text: "two", Via: []string{"acme"}, Scores: pipeline.Scores{Graph: score}})
+	r.Degraded = []string{"graph:timeout"}
+	if *r.Options.MaxHops > 0 {
+		r.Graph.Entities = []pipeline.Entity{{ID: "acme", Type: "Company", Name: "Acme"}}
+	}
+	return nil
+})
+
+type rig struct {
+	t      *testing.T
+	s      *config.Snapshot
+	policy *pipeline.Policy
+}
+
+func start(t *testing.T) *rig {
+	t.Helper()
+	reg := Plugins.With(embedded.Component, embedder.Hash, reranker.Lexical,
+		pipetest.Fixed[pipeline.Handler]("upstream", upstream), pipetest.Fixed[pipeline.Handler]("found", found),
+		pipetest.Fixed[pipeline.GraphQuerier]("queries", queries{}))
+	s, err := config.Load(context.Background(), config.Source{File: "test.yaml", Data: []byte(file)}, reg, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Release)
+	return &rig{t: t, s: s}
+}
+
+// ask sends a request as the edge would.
+func (r *rig) ask(path, body string) (int, string) {
+	r.t.Helper()
+	ex := pipeline.Acquire(r.t.Context())
+	defer ex.Release()
+	ex.Models = pipeline.NewModels([]*pipeline.Model{{Name: "rag-answer"}, {Name: "local-embed"}, {Name: "m"}})
+	ex.Request.Body = []byte(body)
+	ex.Policy = r.policy
+	for _, route := range r.s.Routes {
+		if route.Paths[0] != path {
+			continue
+		}
+		err := route.Chain.Handle(ex.Context(), ex)
+		if err == nil {
+			return ex.Response.Header.StatusCode(), pipetest.ReadAll(r.t, ex)
+		}
+		e, ok := errors.AsType[*pipeline.Error](err)
+		if !ok {
+			r.t.Fatalf("%s: %v", path, err)
+		}
+		status, said := route.Chain[0].(pipeline.Endpoint).Refuse(e)
+		if !json.Valid(said) {
+			r.t.Fatalf("%s", said)
+		}
+		return status, string(said)
+	}
+	r.t.Fatal("no such path")
+	return 0, ""
+}
+
+// want asks and compares: the answer must hold every part.
+func (r *rig) want(path, body string, status int, parts ...string) {
+	r.t.Helper()
+	got, said := r.ask(path, body)
+	for _, p := range parts {
+		if got != status || !strings.Contains(said, p) {
+			r.t.Errorf("%s %s\ngot  %d %s\nwant %d with %s", path, body, got, said, status, p)
+		}
+	}
+}
+
+func TestChat(t *testing.T) {
+	r := start(t)
+	say := func(text string) string {
+		return `{"messages":[{"role":"user","content":` + string(chat.AppendString(nil, text)) + `}]}`
+	}
+	r.want("/chat", say("hi"), 200, `{"ok":true,"data":"hi","meta":{"model":"rag-answer"`)
+	r.want("/chat", say("42"), 200, `"data":42,`)
+	r.want("/chat", say(`{"a":[1]}`), 200, `"data":{"a":[1]},`)
+	r.want("/chat", say(`null`), 200, `"data":null,`)
+	r.want("/chat", say("```json\n{}\n```"), 200, `"data":"`)
+	r.want("/chat", say("slow down"), 429, `{"detail":"upstream_chat_error: too many"}`)
+	if _, said := r.ask("/chat", say("break")); strings.Contains(said, "10.0.0.1") {
+		t.Error(said)
+	}
+	r.want("/chat", say("break"), 502, "upstream_chat_error")
+	r.want("/chat", `{"messages":[{"role":"user","content":"x"}],"model":"other"}`, 404, "does not exist")
+	r.want("/lenient", `{"messages":[{"role":"user","content":"x"}],"model":"other"}`, 200, `"model":"rag-answer"`)
+	r.want("/chat", `{"messages":[]}`, 400, "messages must be a non-empty array")
+	r.want("/chat", `{"messages":[{"content":null}]}`, 422, `["body","messages",0,"content"]`)
+}
+
+func TestEmbed(t *testing.T) {
+	r := start(t)
+	r.want("/embed", `{"texts":["a","b"]}`, 200, `{"ok":true,"vectors":[[1,2],[3,4]],"dim":2}`)
+	r.want("/embed", `{"texts":["a"]}`, 502, "embed_error")
+	r.want("/embed", `{"texts":[]}`, 502, "input must not be empty")
+	r.want("/embed", `{"texts":[`+strings.Repeat(`"a",`, 2048)+`"a"]}`, 422, "too_long")
+}
+
+func TestRerank(t *testing.T) {
+	r := start(t)
+	r.want("/rerank", `{"query":"acme","documents":[""," ","x","acme"],"top_n":1}`, 200, `"results":[{"index":3,"score":`, `"relevance_score":`, `"text":"acme","document":{"text":"acme"}}]`)
+	r.want("/rerank", `{"query":"acme","documents":["x","","y"],"model":"m","return_documents":false}`, 200, `"results":[{"index":2,"score":0.9,"relevance_score":0.9},{"index":0,`)
+	r.want("/rerank", `{"query":"acme","documents":[""]}`, 502, "rerank_error")
+	r.want("/rerank", `{"query":"acme","documents":["a"],"top_n":0}`, 502, "rerank_error")
+}
+
+func TestDocuments(t *testing.T) {
+	r := start(t)
+	const chunk = `{"collection":"kb","chunks":[{"doc_id":"d","text":"Acme was founded in Taipei","chunk_id":"c","metadata":{"page":1},"entities":["Acme",{"id":"tpe","type":"City","name":"Taipei"}]}]`
+	r.want("/index/chunks", chunk+`}`, 200, `{"ok":true,"upserted":1,"dim":64,"collection":"kb_default","skipped":0,"ids":["`, `"errors":[]`)
+	r.want("/index/chunks", chunk+`,"mode":"skip_unchanged"}`, 200, `"upserted":0`, `"skipped":1`)
+	r.want("/index/chunks", chunk+`}`, 200, `"upserted":1`)
+	r.want("/search", `{"query":"Acme","collection":"kb"}`, 200, `"payload":{"doc_id":"d","chunk_id":"c","hash":"`, `"metadata":{"page":1},"tenant_id":"default","text":"Acme was`)
+	if _, said := r.ask("/search", `{"query":"Acme","collection":"kb"}`); strings.Count(said, `"id"`) != 1 {
+		t.Errorf("indexed again it is there twice: %s", said)
+	}
+	r.want("/search", `{"query":"Acme","collection":"kb","filters":{"page":2}}`, 200, `"hits":[]`)
+	r.want("/search", `{"query":"Acme","collection":"none"}`, 200, `"hits":[]`)
+	r.want("/search", `{"query":"Acme","filters":{"must":5}}`, 400, "filters")
+	r.want("/search", `{"query":"Acme","top_k":101}`, 422, "less_than_equal")
+	r.want("/search", `{"query":"Acme","mode":"fuzzy"}`, 422, "enum")
+	r.want("/search", `{"query":" "}`, 400, "query must be non-empty")
+	r.want("/delete/graph", `{"doc_id":"d"}`, 200, `"ok":true,"deleted":`, `"detail":null,"errors":null`)
+	r.want("/delete/vector", `{"collection":"kb","doc_id":"d"}`, 200, `"deleted":1`)
+	r.want("/delete/vector", `{"collection":"kb","doc_id":"d"}`, 200, `"deleted":0`)
+	r.want("/delete/vector", `{"collection":"kb","doc_id":""}`, 422, "string_too_short") // it would delete everything
+	r.want("/index/chunks", `{"chunks":[]}`, 400, "chunks must be non-empty")
+	r.want("/index/chunks", `{"chunks":[{"doc_id":"d","text":"`+strings.Repeat("x", 40<<10)+`"}]}`, 422, "string_too_long")
+	r.policy = &pipeline.Policy{Collections: []string{"other"}}
+	r.want("/index/chunks", chunk+`}`, 403, "may not use")
+	r.want("/search", `{"query":"Acme","collection":"kb"}`, 403, "may not use")
+	r.want("/retrieve", `{"query":"Acme","collection":"kb"}`, 403, "may not use")
+	r.want("/delete/vector", `{"collection":"kb"}`, 403, "may not use")
+}
+
+func TestRetrieve(t *testing.T) {
+	r := start(t)
+	r.want("/retrieve", `{"query":"x"}`, 200,
+		`"citations":[{"source":"vector","doc_id":"d","chunk_id":null,"node_id":null,"edge_type":null,"score":0.5}]`,
+		`"citations":[{"source":"graph","doc_id":"d","chunk_id":"c","node_id":"acme","edge_type":null,"score":0.5}]`,
+		`"subgraph":{"nodes":[{"id":"acme","type":"Company","props":{"name":"Acme"}}],"edges":[]}`,
+		`"degraded":["graph:timeout"]`, `"timings":{"embed":0,"graph":0,"rerank":0,"vector":0}`, `"query_time_ms":`)
+	r.want("/retrieve", `{"query":"x","include_subgraph":"off"}`, 200, `"subgraph":null`)
+	r.want("/retrieve", `{"query":"x","max_hops":0}`, 200, `"subgraph":null`)
+	r.want("/retrieve", `{"query":"x","include_text":false}`, 200, `"text":"",`)
+	if _, said := r.ask("/retrieve", `{"query":"x","top_k":1}`); strings.Count(said, `"citations"`) != 1 {
+		t.Error(said)
+	}
+	r.want("/retrieve", `{"query":"x","max_hops":4}`, 422, "max_hops")
+	r.want("/retrieve", `{"query":"down"}`, 503, "retrieve_error")
+}
+
+func TestGraph(t *testing.T) {
+	r := start(t)
+	r.want("/graph/upsert", `{"data":{"nodes":[{"id":"a","type":"T","props":[{"key":"k","value":{"x":1}}]}],"edges":[{"src":"a","dst":"zz","type":"R","props":[]}]}}`, 200,
+		`{"ok":true,"nodes":1,"edges":0,"skipped_edges":[{"src":"a","dst":"zz","type":"R","props":[]}]}`)
+	r.want("/graph/upsert", `{"data":{"nodes":[{"id":"a","type":"","props":[]}],"edges":[]}}`, 422, "no type")
+	// The tenant is the key's, whatever the caller says.
+	r.want("/graph/query", `{"query":"RETURN 1","params":{"a\"b":[1],"tenant_id":"other"}}`, 200, `{"ok":true,"records":[{"a\"b":[1],"tenant_id":"default"}]}`)
+	r.want("/graph/query", `{"query":"CREATE (n)"}`, 400, `{"detail":"write_or_unsafe_query_not_allowed"}`)
+	r.want("/graph/query", `{"query":"CALL db.labels()"}`, 400, "unsafe")
+	r.policy = &pipeline.Policy{}
+	r.want("/graph/query", `{"query":"RETURN 1"}`, 403, "graph:query")
+	r.policy = &pipeline.Policy{Scopes: []string{"graph:query"}}
+	r.want("/graph/query", `{"query":"RETURN 1"}`, 200, "records")
+}
+
+func TestProbe(t *testing.T) {
+	r := start(t)
+	say := func(text string) string {
+		return `{"model":"m","strict_json":true,"messages":[{"role":"user","content":"` + text + `"}]}`
+	}
+	r.want("/graph/probe", `{"model":"m"}`, 200, `{"ok":true,"mode":"text","provider":"m","data":null,"text":"Make`)
+	r.want("/graph/probe", say(`{}`), 200, `{"ok":true,"mode":"json","provider":"m","data":{},"text":null,"error":null,"raw":null}`)
+	r.want("/graph/probe", say(`[1]`), 200, `"ok":false`, `"error":"JSON not an object","raw":"[1]"`)
+	r.want("/graph/probe", say(`prose`), 200, `"ok":false`, `"error":"json_parse_error: `)
+	r.want("/graph/probe", say(``), 200, `"ok":false`)
+	r.want("/graph/probe", say(`slow down`), 429, `{"detail":{"error":"upstream_probe_error","message":"too many","model":"m"}}`)
+	r.want("/graph/probe", `{"model":"unknown"}`, 502, "upstream_probe_error")
+}
+
+func TestWhoami(t *testing.T) {
+	r := start(t)
+	r.want("/whoami", ``, 200, `"entrypoints":["graph-extractor","rag-answer"]`, `"schema_hash":"`, `"graph_defaults":{"min_nodes":1`, `"tenant":"default"`)
+}
+
+// Without stores every endpoint says so.
+func TestWithoutStores(t *testing.T) {
+	f := func(c config.Builder[pipeline.Handler], body string) {
+		t.Helper()
+		h, err := c.Build(t.Context(), config.Env{Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ex := pipeline.Acquire(t.Context())
+		defer ex.Release()
+		ex.Request.Body = []byte(body)
+		if e, ok := errors.AsType[*pipeline.Error](h.Handle(ex.Context(), ex, nil)); !ok || e.Status != 503 || e.Code != "store_unavailable" || e.RetryAfter == 0 {
+			t.Errorf("%T: %v", c, e)
+		}
+	}
+	f(SearchConfig{Collection: "c", TopK: 1, Mode: "hybrid"}, `{"query":"x"}`)
+	f(RetrieveConfig{Collection: "c", TopK: 1}, `{"query":"x"}`)
+	f(IndexConfig{Collection: "c", MaxChunks: 9, MaxText: 99}, `{"chunks":[{"doc_id":"d","text":"x"}]}`)
+	f(UpsertConfig{}, `{"data":{"nodes":[],"edges":[]}}`)
+	f(QueryConfig{}, `{"query":"RETURN 1"}`)
+	f(DeleteVectorConfig{}, `{"collection":"c"}`)
+	f(DeleteGraphConfig{}, `{}`)
+}
