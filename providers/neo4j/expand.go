@@ -72,7 +72,8 @@ func (s *Store) Expand(ctx context.Context, q pipeline.ExpandQuery) (pipeline.Su
 			break
 		}
 	}
-	return x.out, unless(len(x.out.Entities) > 0, err)
+	// Entities that were asked about are no answer by themselves.
+	return x.out, partly(ctx, len(x.out.Relations) > 0, err)
 }
 
 func anys(list []string) []any {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	driver "github.com/neo4j/neo4j-go-driver/v5/neo4j"
@@ -44,7 +45,7 @@ func (s *Store) Link(ctx context.Context, q pipeline.LinkQuery) ([]pipeline.Seed
 	err = s.read(ctx, "link", linkByText, row{"q": query, "tenant": q.Tenant, "k": q.Limit}, func(r *driver.Record) {
 		seeds = append(seeds, pipeline.Seed{ID: text(r, "id"), Weight: number(r, "score")})
 	})
-	return ordered(seeds, q.Limit), unless(len(seeds) > 0, err)
+	return ordered(seeds, q.Limit), partly(ctx, len(seeds) > 0, err)
 }
 
 func (s *Store) linkByName(ctx context.Context, q pipeline.LinkQuery, w *wording) ([]pipeline.Seed, error) {
@@ -65,7 +66,7 @@ func (s *Store) linkByName(ctx context.Context, q pipeline.LinkQuery, w *wording
 			seeds = append(seeds, pipeline.Seed{ID: e.id, Weight: weight})
 		}
 	}
-	return ordered(seeds, q.Limit), unless(len(seeds) > 0, err)
+	return ordered(seeds, q.Limit), partly(ctx, len(seeds) > 0, err)
 }
 
 func ordered(seeds []pipeline.Seed, limit int) []pipeline.Seed {
@@ -75,9 +76,10 @@ func ordered(seeds []pipeline.Seed, limit int) []pipeline.Seed {
 	return seeds[:min(len(seeds), limit)]
 }
 
-// unless drops an error where there is something to return in its place.
-func unless(some bool, err error) error {
-	if some {
+// partly drops the error of a call whose time is up where there is something to
+// return in its place. Any other failure is one.
+func partly(ctx context.Context, some bool, err error) error {
+	if some && ctx.Err() != nil {
 		return nil
 	}
 	return err
@@ -129,17 +131,31 @@ func (s *Store) Related(ctx context.Context, q pipeline.RelatedQuery) ([]pipelin
 		}
 		out = append(out, found)
 	})
-	return out, unless(len(out) > 0, err)
+	return out, partly(ctx, len(out) > 0, err)
 }
 
-// rehearse runs each reading statement once for each shape of its parameters.
+// rehearse runs each reading statement once for each shape of its parameters:
+// the server plans anew for a list of one, of up to ten, of up to a hundred.
 func (s *Store) rehearse(ctx context.Context) {
-	_, _ = s.linkByName(ctx, pipeline.LinkQuery{Limit: 1}, &wording{text: "a", words: [][2]int{{0, 1}}})
-	_ = s.read(ctx, "link", linkByText, row{"q": terms("", "a"), "tenant": "", "k": 1}, func(*driver.Record) {})
-	_, _ = s.Related(ctx, pipeline.RelatedQuery{Chunks: []string{"a", "b", "c", "d", "e"}, Limit: 1, MaxSeeds: 1})
-	for _, types := range [][]string{nil, {"A"}, {"A", "B"}} {
-		x := expansion{q: pipeline.ExpandQuery{MaxSeeds: 1, Fanout: 1, MaxNodes: 1, MaxEdges: 1, Types: types}}
-		_, _ = s.hop(ctx, &x, map[string]float64{"a": 1, "b": 1})
+	for _, n := range []int{1, 5, 50} {
+		names := make([]string, n)
+		keys := map[string]float64{}
+		w := wording{text: strings.Repeat("a", n)}
+		for i := range n {
+			names[i] = strings.Repeat("a", i+1)
+			keys[names[i]] = 1
+		}
+		w.words = [][2]int{{0, n}}
+		for i := 1; i < min(n, maxSpan); i++ {
+			w.words = append(w.words, [2]int{i, n})
+		}
+		_, _ = s.linkByName(ctx, pipeline.LinkQuery{Limit: 1}, &w)
+		_, _ = s.Related(ctx, pipeline.RelatedQuery{Chunks: names, Limit: 1, MaxSeeds: 1})
+		_, _ = s.entities(ctx, anys(names))
+		for _, types := range [][]string{nil, {"A"}, {"A", "B"}} {
+			x := expansion{q: pipeline.ExpandQuery{MaxSeeds: 1, Fanout: 1, MaxNodes: 1, MaxEdges: 1, Types: types}}
+			_, _ = s.hop(ctx, &x, keys)
+		}
 	}
-	_, _ = s.entities(ctx, []any{"a", "b"})
+	_ = s.read(ctx, "link", linkByText, row{"q": terms("", "a"), "tenant": "", "k": 1}, func(*driver.Record) {})
 }
