@@ -139,7 +139,7 @@ func (f *file) openDisk(ctx context.Context, durability string) (err error) {
 	if err := f.write.PingContext(ctx); err != nil {
 		return err
 	}
-	if f.read, err = sql.Open("sqlite", name+"&_pragma=query_only(1)&_pragma=mmap_size(1073741824)"); err != nil {
+	if f.read, err = sql.Open("sqlite", name+"&_pragma=query_only(1)"); err != nil {
 		return err
 	}
 	n := 2 * runtime.GOMAXPROCS(0)

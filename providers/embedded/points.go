@@ -307,7 +307,8 @@ func (s *store) Fetch(ctx context.Context, tenant, collection string, ids []stri
 }
 
 // passages reads rows of one tenant. Rows are never used again, and the tenant
-// is asked for all the same.
+// is asked for all the same; the pluses keep SQLite from going through all that
+// the tenant has instead of fetching the rows.
 func (s *store) passages(ctx context.Context, c *collection, tenant string, rows []int64) (map[int64]pipeline.Passage, error) {
 	list, err := json.Marshal(rows)
 	if err != nil {
@@ -325,7 +326,7 @@ func (s *store) passages(ctx context.Context, c *collection, tenant string, rows
 		out[row] = p
 		return nil
 	}, `SELECT row, id, doc_id, chunk_id, idx, text, metadata FROM points
-		WHERE row IN (SELECT value FROM json_each(?)) AND tenant = ? AND collection = ?`, string(list), tenant, c.key)
+		WHERE row IN (SELECT value FROM json_each(?)) AND +tenant = ? AND +collection = ?`, string(list), tenant, c.key)
 	return out, reading(ctx, s.file, err)
 }
 
