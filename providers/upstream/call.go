@@ -38,13 +38,13 @@ type call struct {
 	r      *bufio.Reader
 	body   body
 
-	started, last time.Time // last: when the read deadline was set for the body
-	wait          pipeline.Wait
-	total         time.Time // when the call is to be over; zero for never
-	close         bool      // the connection cannot be used again
-	safe          bool      // the request may be sent twice
-	heard         bool      // something has come back
-	end           error     // what Next returns from now on
+	started time.Time
+	wait    pipeline.Wait
+	total   time.Time // when the call is to be over; zero for never
+	close   bool      // the connection cannot be used again
+	safe    bool      // the request may be sent twice
+	heard   bool      // something has come back
+	end     error     // what Next returns from now on
 
 	out    []byte // the request header, and a small body
 	large  []byte // a body that is not in out
@@ -148,7 +148,7 @@ func (k *call) do(ctx context.Context, req *pipeline.Request, resp *pipeline.Res
 // begin works out the limits of the call.
 func (k *call) begin(req *pipeline.Request) {
 	o := &k.client.o
-	k.started, k.last = time.Now(), time.Time{}
+	k.started = time.Now()
 	k.close, k.safe = false, safe(req.Header.Method())
 	k.wait = limits(req.Wait, o)
 	k.total = time.Time{}
@@ -249,8 +249,7 @@ func (k *call) abort(err error) error {
 
 func (k *call) freeReader() {
 	if k.r != nil {
-		k.r.Reset(nil)
-		k.client.bufs.Put(k.r)
+		k.client.freeReader(k.r)
 		k.r = nil
 	}
 }
@@ -273,15 +272,9 @@ func (k *call) Next() ([]byte, error) {
 	return nil, k.end
 }
 
-// arm readies the connection for a read of the body. The deadline moves on
-// only when a good part of it is used up, since moving it has a price.
+// arm readies the connection for a read of the body.
 func (k *call) arm() {
-	now := time.Now()
-	slack := k.wait.Idle / 4
-	if k.last.IsZero() || now.Sub(k.last) > slack {
-		k.last = now
-		_ = k.conn.SetReadDeadline(k.until(now.Add(k.wait.Idle + slack))) // a dead connection tells the read
-	}
+	k.conn.allowRead(time.Now().Add(k.wait.Idle), k.wait.Idle/4, k.total)
 }
 
 // broken ends a call whose body could not be read to its end.
@@ -294,13 +287,16 @@ func (k *call) broken(err error) error {
 }
 
 // finish gives the connection back, or closes it unless all of the body and
-// nothing else has come over it. It returns why the call was cancelled, if it
-// was.
+// nothing else has come over it, or all but its end. It returns why the call was
+// cancelled, if it was.
 func (k *call) finish() error {
 	cause := k.detach()
 	c := k.conn
 	k.conn = nil
-	sound := cause == nil && !k.close && k.body.settle() && k.sender.finished()
+	sound := cause == nil && !k.close && (k.body.settle() || k.body.ending()) && k.sender.finished()
+	if sound && k.body.state != complete {
+		c.leave(&k.body)
+	}
 	k.freeReader()
 	if sound {
 		c.reused = true

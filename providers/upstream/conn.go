@@ -18,7 +18,9 @@ type conn struct {
 	look     *lookout
 	unused   time.Time // since when it is idle
 	writable time.Time // the write deadline that is set
+	readable time.Time // the read deadline that is set; zero if that is not known
 	reused   bool      // it has carried a call before
+	tail     *body     // what is to come of the last answer before another call; nil if nothing is
 }
 
 // dial connects, within ctx. If wrap is not nil, it is given the TCP connection
@@ -80,21 +82,44 @@ func (c *conn) stale() bool {
 	c.tap.probing = true
 	n, err := c.Conn.Read(b[:])
 	c.tap.probing = false
+	if c.tap.lifted {
+		c.tap.lifted, c.readable = false, time.Time{}
+	}
 	return n > 0 || err != os.ErrDeadlineExceeded
 }
 
 // allowWrite makes sure that writing ends within the limit, a quarter more, or
 // at the end of the call as a whole if that is not zero.
-func (c *conn) allowWrite(limit time.Duration, total time.Time) {
-	soonest := time.Now().Add(limit)
-	latest := soonest.Add(limit / 4)
+func (c *conn) allowWrite(now time.Time, limit time.Duration, total time.Time) {
+	if t, ok := moved(c.writable, now.Add(limit), limit/4, total); ok {
+		c.writable = t
+		_ = c.SetWriteDeadline(t) // a dead connection tells the write
+	}
+}
+
+// allowRead makes sure that reading ends at soonest, or up to slack later, or at
+// the end of the call as a whole if that is not zero.
+func (c *conn) allowRead(soonest time.Time, slack time.Duration, total time.Time) {
+	if t, ok := moved(c.readable, soonest, slack, total); ok {
+		c.readable = t
+		_ = c.SetReadDeadline(t) // a dead connection tells the read
+	}
+}
+
+// moved returns the deadline to set in place of one that is set, unless that will
+// do. Setting one has a price, so it is only done when a good part is used up.
+func moved(set, soonest time.Time, slack time.Duration, total time.Time) (time.Time, bool) {
+	latest := soonest.Add(slack)
 	if !total.IsZero() && total.Before(latest) {
 		soonest, latest = total, total
 	}
-	if c.writable.Before(soonest) || c.writable.After(latest) {
-		c.writable = latest
-		_ = c.SetWriteDeadline(latest) // a dead connection tells the write
-	}
+	return latest, set.Before(soonest) || set.After(latest)
+}
+
+// endRead sets the read deadline for once.
+func (c *conn) endRead(t time.Time) {
+	c.readable = time.Time{}
+	_ = c.SetReadDeadline(t) // a dead connection tells the read
 }
 
 // ended reports whether the end of the stream was the upstream's own: over TLS
@@ -106,6 +131,7 @@ type tap struct {
 	net.Conn
 	look    *lookout
 	probing bool // Read must not wait
+	lifted  bool // a Read that must not wait has undone the deadline
 	eof     bool // Read has met the end
 }
 
@@ -115,6 +141,7 @@ func (t *tap) Read(p []byte) (int, error) {
 			return 0, os.ErrDeadlineExceeded // the one error that TLS forgets
 		}
 		// The deadline of the last call may have passed.
+		t.lifted = true
 		if err := t.Conn.SetReadDeadline(time.Time{}); err != nil {
 			return 0, err
 		}

@@ -17,20 +17,20 @@ var errUnsent = errors.New("not sent")
 
 // exchange sends the request over k.conn and reads the header of the answer.
 func (k *call) exchange(req *pipeline.Request, resp *pipeline.Response, toHead bool) error {
-	k.openReader()
+	k.r = k.client.reader(k.conn)
 	k.heard = false
 	up := req.Upload != nil || len(k.large) > maxInline
-	deadline := k.until(k.started.Add(k.wait.FirstByte))
 	if up {
-		deadline = k.total // the sender sets one when it is done
+		k.conn.endRead(k.total) // the sender sets one when it is done
+	} else {
+		k.conn.allowRead(k.started.Add(k.wait.FirstByte), k.wait.FirstByte/16, k.total)
 	}
-	_ = k.conn.SetReadDeadline(deadline) // a dead connection tells the read
 	wrote := k.write(up)
 	if wrote == errUnsent {
 		return wrote
 	}
 	if wrote != nil {
-		_ = k.conn.SetReadDeadline(k.until(time.Now().Add(grace)))
+		k.conn.endRead(k.until(time.Now().Add(grace)))
 	} else if up {
 		k.sender.start(k, req)
 	}
@@ -44,18 +44,23 @@ func (k *call) exchange(req *pipeline.Request, resp *pipeline.Response, toHead b
 	return nil
 }
 
-func (k *call) openReader() {
-	if r, ok := k.client.bufs.Get().(*bufio.Reader); ok {
-		r.Reset(k.conn)
-		k.r = r
-		return
+// reader returns a reader of c, which freeReader takes back.
+func (c *Client) reader(from *conn) *bufio.Reader {
+	if r, ok := c.bufs.Get().(*bufio.Reader); ok {
+		r.Reset(from)
+		return r
 	}
-	k.r = bufio.NewReaderSize(k.conn, k.client.o.MaxHeader)
+	return bufio.NewReaderSize(from, c.o.MaxHeader)
+}
+
+func (c *Client) freeReader(r *bufio.Reader) {
+	r.Reset(nil)
+	c.bufs.Put(r)
 }
 
 // write sends the request header, and the body unless it is large.
 func (k *call) write(headerOnly bool) error {
-	k.conn.allowWrite(k.client.o.Write, k.total)
+	k.conn.allowWrite(k.started, k.client.o.Write, k.total)
 	var n int64
 	var err error
 	if headerOnly || len(k.large) == 0 {

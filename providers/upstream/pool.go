@@ -10,11 +10,13 @@ import (
 type pool struct {
 	maxOpen, maxIdle int
 	keep             time.Duration
+	conclude         func(c *conn, wait time.Duration) bool // reads c.tail
 
 	mu     sync.Mutex
 	idle   []*conn     // guarded by mu; the longest unused first
 	open   int         // guarded by mu; idle, in use, and being dialed
 	reaper *time.Timer // guarded by mu; set while there are idle connections
+	closer *time.Timer // guarded by mu; set while there may be connections with a tail
 	closed bool        // guarded by mu
 }
 
@@ -26,7 +28,7 @@ func (p *pool) get(now time.Time) (*conn, error) {
 		if c == nil {
 			return nil, err
 		}
-		if now.Sub(c.unused) <= p.keep && !c.stale() {
+		if now.Sub(c.unused) <= p.keep && (c.tail == nil || p.conclude(c, tailWait)) && !c.stale() {
 			return c, nil
 		}
 		p.drop(c)
@@ -75,6 +77,9 @@ func (p *pool) put(c *conn, now time.Time) {
 	if p.reaper == nil {
 		p.reaper = time.AfterFunc(p.keep, p.reap)
 	}
+	if c.tail != nil && p.closer == nil {
+		p.closer = time.AfterFunc(tailKept, p.closeTails)
+	}
 	p.mu.Unlock()
 }
 
@@ -121,6 +126,9 @@ func (p *pool) close() {
 	p.closed = true
 	if p.reaper != nil {
 		p.reaper.Stop()
+	}
+	if p.closer != nil {
+		p.closer.Stop()
 	}
 	for _, c := range p.idle {
 		_ = c.raw.Close()

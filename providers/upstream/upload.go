@@ -238,7 +238,7 @@ func (s *sender) write(p []byte, last bool) error {
 	}
 	s.last = last
 	// Under the lock, lest it undo the deadline that stop sets.
-	s.conn.allowWrite(s.limit, s.total)
+	s.conn.allowWrite(time.Now(), s.limit, s.total)
 	s.mu.Unlock()
 	_, err := s.conn.Write(p)
 	return err

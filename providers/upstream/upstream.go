@@ -43,7 +43,7 @@ type Options struct {
 	Connect time.Duration
 	// FirstByte bounds the wait from the start of a call to the end of the
 	// response header; 60 seconds. While a large body is being sent it does
-	// not run: it starts anew once all is sent.
+	// not run: it starts anew once all is sent. It ends up to a sixteenth late.
 	FirstByte time.Duration
 	// Idle bounds the wait for each next piece of a body; 60 seconds. It ends
 	// up to a quarter of it late.
@@ -148,6 +148,7 @@ func New(o Options) (*Client, error) {
 	if o.HTTP2 {
 		c.wide = newWide(&c.o)
 	}
+	c.pool.conclude = c.conclude
 	c.pool.maxOpen, c.pool.maxIdle, c.pool.keep = o.MaxConns, o.MaxIdle, o.IdleTimeout
 	return c, nil
 }
