@@ -224,3 +224,21 @@ func TestAClientThatLeavesEndsIt(t *testing.T) {
 		}
 	})
 }
+
+// Models that answer at the very same time: those who come second must not end
+// what has begun in the meantime.
+func TestDeadHeats(t *testing.T) {
+	for range 200 {
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				fast := func() *model { return &model{says: []string{good}} }
+				status, answer := asks(t, `{"context":"x"}`, fast(), fast(), fast())
+				if status != 200 || answer["attempts"].([]any)[0].(map[string]any)["outcome"] != "accepted" {
+					t.Errorf("%d %v", status, answer)
+				}
+			})
+		}
+		wg.Wait()
+	}
+}

@@ -38,8 +38,7 @@ type race struct {
 	ex      *pipeline.Exchange
 	next    pipeline.Chain
 	results chan result
-	running map[int]*pipeline.Exchange // branches of the models being asked
-	began   map[int]time.Time
+	running map[int]time.Time // when the models began that are being asked
 	started int
 }
 
@@ -49,9 +48,12 @@ func (h *handler) run(ctx context.Context, ex *pipeline.Exchange, next pipeline.
 	r := &race{
 		h: h, q: q, ex: ex, next: next,
 		results: make(chan result, len(q.chain)), // nobody who is late has to wait
-		running: map[int]*pipeline.Exchange{}, began: map[int]time.Time{},
+		running: map[int]time.Time{},
 	}
-	defer r.cancel(pipeline.ErrLost)
+	// A branch belongs to the goroutine that releases it, which may be over
+	// already: it is ended through the context that it was made with.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(pipeline.ErrLost)
 	attempts := []attempt{}
 	if q.maxAttempts < 1 {
 		return nil, attempts, nil
@@ -65,7 +67,7 @@ func (h *handler) run(ctx context.Context, ex *pipeline.Exchange, next pipeline.
 		}
 		select {
 		case res := <-r.results:
-			r.done(res.index)
+			delete(r.running, res.index)
 			attempts = append(attempts, res.attempts...)
 			if res.graph != nil {
 				ex.Target = res.target
@@ -80,7 +82,6 @@ func (h *handler) run(ctx context.Context, ex *pipeline.Exchange, next pipeline.
 			}
 			timer.Reset(h.After)
 		case <-ctx.Done():
-			r.cancel(pipeline.Cause(ctx))
 			return nil, nil, pipeline.Cause(ctx)
 		}
 	}
@@ -105,7 +106,7 @@ func (r *race) one(ctx context.Context) bool {
 	i := r.started
 	r.started++
 	branch := r.ex.Fork(ctx)
-	r.running[i], r.began[i] = branch, time.Now()
+	r.running[i] = time.Now()
 	alias := r.q.chain[i]
 	r.h.lanes.Go(func() {
 		res := result{index: i}
@@ -123,22 +124,11 @@ func (r *race) one(ctx context.Context) bool {
 	return true
 }
 
-// done forgets a model that has answered.
-func (r *race) done(i int) { delete(r.running, i) }
-
-// cancel ends what is still running. Nobody waits for it here.
-func (r *race) cancel(cause error) {
-	for i, branch := range r.running {
-		branch.Scope().Cancel(cause)
-		delete(r.running, i)
-	}
-}
-
 // cancelled reports the models that are still being asked.
 func (r *race) cancelled() (out []attempt) {
 	for i := range r.started {
-		if r.running[i] != nil {
-			out = append(out, attempt{Provider: r.q.chain[i], Attempt: 1, Outcome: "cancelled", Millis: time.Since(r.began[i]).Milliseconds()})
+		if began, ok := r.running[i]; ok {
+			out = append(out, attempt{Provider: r.q.chain[i], Attempt: 1, Outcome: "cancelled", Millis: time.Since(began).Milliseconds()})
 		}
 	}
 	return out
