@@ -84,8 +84,8 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Build implements config.Builder. A server that is down is an error of the
-// calls that need it.
+// Build implements config.Builder. A server that is down is no error here but
+// of the calls that need it.
 func (c Config) Build(_ context.Context, env config.Env) (Graph, error) {
 	auth := driver.NoAuth()
 	if c.Password != "" {
@@ -105,6 +105,11 @@ func (c Config) Build(_ context.Context, env config.Env) (Graph, error) {
 		return nil, fmt.Errorf("set up the connection to the graph store: %w", err)
 	}
 	c.Procedures = strings.Fields(strings.ToLower(strings.Join(c.Procedures, " ")))
+	// The driver sets up its dialler on the first connection, without a lock:
+	// that one is made, or tried, before there can be two at a time.
+	first, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	_ = d.VerifyConnectivity(first)
+	cancel()
 	s, err := newStore(c, d, env)
 	if err != nil {
 		return nil, errors.Join(err, d.Close(context.Background()))
