@@ -313,6 +313,7 @@ type Retrieval struct {
 type RetrievalOptions struct {
 	Switch           RetrievalSwitch
 	Collection       string
+	Mode             string // dense, sparse or hybrid
 	TopK             int // passages in the end
 	Rerank           *bool
 	MaxHops          *int

@@ -147,8 +147,12 @@ func (h *handler) find(ctx context.Context, ex *pipeline.Exchange, r *pipeline.R
 	within, stop := context.WithTimeout(ctx, h.Timeout)
 	defer stop()
 	keep := max(h.Keep, r.Options.TopK)
+	mode, ok := rag.ModeOf(r.Options.Mode)
+	if !ok {
+		mode = h.mode
+	}
 	found, err := h.search.Search(within, rag.SearchQuery{
-		Tenant: rag.Tenant(ex), Collection: r.Collection, Text: r.Query, Filter: r.Filter, Mode: h.mode,
+		Tenant: rag.Tenant(ex), Collection: r.Collection, Text: r.Query, Filter: r.Filter, Mode: mode,
 		Prefetch: max(h.Prefetch, keep), Keep: keep, Threshold: float32(h.Threshold),
 	})
 	took := time.Since(began)

@@ -102,6 +102,10 @@ func (h *retrieveEndpoint) parse(ex *pipeline.Exchange) (*asked, error) {
 
 // options reads the fields that the replaced service did not have.
 func (h *retrieveEndpoint) options(r *detail.Reader, a *asked, o *pipeline.RetrievalOptions) {
+	if m := r.OptString("mode"); m != nil {
+		mode(r, *m)
+		o.Mode = *m
+	}
 	switch raw := r.Raw("rerank"); {
 	case raw == nil:
 	case raw[0] == '{':

@@ -235,6 +235,7 @@ func TestRetrieve(t *testing.T) {
 		t.Error(said)
 	}
 	r.want("/retrieve", `{"query":"x","max_hops":4}`, 422, "max_hops")
+	r.want("/retrieve", `{"query":"x","mode":"fuzzy"}`, 422, "enum")
 	r.want("/retrieve", `{"query":"down"}`, 503, "retrieve_error")
 }
 
