@@ -27,7 +27,7 @@ const (
 	// share is the part of its shard, one in share, that one entry may take.
 	share = 8
 	// overhead is what an entry costs beside its value: the map's slot, the
-	// list's node and the entry itself.
+	// list's node with the entry in it.
 	overhead = 222
 	// swept is how many entries at the old end a Set looks at for expiry.
 	swept = 2
@@ -47,12 +47,12 @@ type entry struct {
 	expires time.Time
 }
 
-func (e *entry) size() int64 { return int64(cap(e.value)) + overhead }
+func (e entry) size() int64 { return int64(cap(e.value)) + overhead }
 
 // shard is a part of the cache with a lock of its own.
 type shard struct {
 	mu    sync.Mutex
-	lru   *simplelru.LRU[Key, *entry]
+	lru   *simplelru.LRU[Key, entry]
 	bytes int64
 	limit int64 // of one entry
 	max   int64
@@ -84,7 +84,7 @@ func New(size int64) *Cache {
 		s.limit = s.max / share
 		// The count is no bound: bytes are. The callback runs within our own
 		// lock, so the account is exact.
-		s.lru, _ = simplelru.NewLRU(1<<(bits.UintSize-2), func(_ Key, e *entry) { s.bytes -= e.size() })
+		s.lru, _ = simplelru.NewLRU(1<<(bits.UintSize-2), func(_ Key, e entry) { s.bytes -= e.size() })
 	}
 	return c
 }
@@ -125,7 +125,7 @@ func (c *Cache) Get(key Key) (value []byte, ok bool) {
 // not above zero.
 func (c *Cache) Set(key Key, value []byte, ttl time.Duration) bool {
 	now := time.Now()
-	e := &entry{value: value, expires: now.Add(ttl)}
+	e := entry{value: value, expires: now.Add(ttl)}
 	s := c.shard(&key)
 	s.mu.Lock()
 	defer s.mu.Unlock()

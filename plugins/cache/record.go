@@ -29,8 +29,10 @@ func (h *handler) record(ex *pipeline.Exchange, key pipeline.Key, ttl time.Durat
 	r.buf = pipeline.NewBuffer()
 	r.buf.B = appendEntry(r.buf.B, time.Now(), &res.Header)
 	r.body = len(r.buf.B)
+	r.whole = res.Header.ContentLength()
 	if b, ok := res.Whole(); ok {
 		// Whole already: keep it now, so that it can leave as it is.
+		r.whole = len(b)
 		r.add(b)
 		r.keep()
 		r.free()
@@ -56,8 +58,11 @@ type recorder struct {
 	ttl  time.Duration
 	kind kind
 	buf  *pipeline.Buffer // the entry so far; nil once it is kept or given up
-	body int              // where in buf the body begins
+	body int              // where in the entry the body begins
 	join []byte           // for data of several lines
+
+	whole int    // how long the body is to be; below zero if that is not known
+	entry []byte // the entry, in memory of its own, if the body came in one piece
 }
 
 var recorders = sync.Pool{New: func() any { return new(recorder) }}
@@ -87,9 +92,13 @@ func (r *recorder) Close() error {
 func (r *recorder) add(frame []byte) {
 	switch {
 	case r.buf == nil:
-	case len(r.buf.B)-r.body+len(frame) > r.h.max:
+	case len(r.buf.B)-r.body+len(frame) > r.h.max, r.entry != nil: // or more than was announced
 		r.h.counts.unfit.Inc()
 		r.drop()
+	case len(frame) == r.whole && len(r.buf.B) == r.body:
+		// All of it at once: the one copy is the one that is kept.
+		r.entry = append(make([]byte, 0, r.body+len(frame)), r.buf.B...)
+		r.entry = append(r.entry, frame...)
 	default:
 		r.buf.B = append(r.buf.B, frame...)
 	}
@@ -101,12 +110,19 @@ func (r *recorder) keep() {
 		return
 	}
 	defer r.drop()
-	if !r.good(r.buf.B[r.body:]) {
+	entry := r.entry
+	if entry == nil {
+		entry = r.buf.B
+	}
+	if !r.good(entry[r.body:]) {
 		r.h.counts.unfit.Inc()
 		return
 	}
+	if r.entry == nil {
+		entry = bytes.Clone(entry)
+	}
 	// The client's context has no say: the answer is there, whoever waits.
-	if err := r.h.store.Set(context.Background(), r.key, bytes.Clone(r.buf.B), r.ttl); err != nil {
+	if err := r.h.store.Set(context.Background(), r.key, entry, r.ttl); err != nil {
 		r.h.counts.failed.Inc()
 		r.h.log.warn("write to the cache", err)
 		return
@@ -115,6 +131,7 @@ func (r *recorder) keep() {
 }
 
 func (r *recorder) drop() {
+	r.entry = nil
 	if r.buf != nil {
 		r.buf.Free()
 		r.buf = nil

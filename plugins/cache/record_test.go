@@ -116,6 +116,17 @@ func TestUnfitAnswers(t *testing.T) {
 	large := `{"x":"` + strings.Repeat("x", 92) + `"}`
 	f("as large as may be", true, whole(200, large))
 	f("too large", false, whole(200, large+" "))
+	length := func(n int, next func(*pipeline.Exchange) error) func(*pipeline.Exchange) error {
+		return func(ex *pipeline.Exchange) error {
+			err := next(ex)
+			ex.Response.Header.SetContentLength(n)
+			return err
+		}
+	}
+	f("in one piece", true, length(14, streams("application/json", io.EOF, `{"choices":[]}`)))
+	f("in two pieces", true, length(14, streams("application/json", io.EOF, `{"choi`, `ces":[]}`)))
+	f("longer than announced", false, length(14, streams("application/json", io.EOF, `{"choices":[]}`, `{"choices":[]}`)))
+	f("cut after one piece", false, length(14, streams("application/json", io.ErrUnexpectedEOF, `{"choices":[]}`)))
 	f("too large in pieces", false, streams("application/json", io.EOF, large, " "))
 	f("too large a stream", false, streams(sseType, io.EOF, first, second, last))
 	f("no body", false, func(ex *pipeline.Exchange) error {
