@@ -45,6 +45,7 @@ type conn struct {
 
 	mu    sync.Mutex
 	scope *pipeline.Scope // of the request being served; guarded by mu
+	since time.Time       // when it began; guarded by mu
 }
 
 // maxSkip is how much of a body that nobody wanted is read to reach the next
@@ -277,11 +278,11 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// arm makes scope end when the client leaves. It must be disarmed before the
-// scope is recycled.
-func (c *conn) arm(scope *pipeline.Scope) {
+// arm makes scope end when the client leaves, or when the request, which began
+// at since, takes too long. It must be disarmed before the scope is recycled.
+func (c *conn) arm(scope *pipeline.Scope, since time.Time) {
 	c.mu.Lock()
-	c.scope = scope
+	c.scope, c.since = scope, since
 	c.mu.Unlock()
 	if c.gone.Load() {
 		scope.Cancel(pipeline.ErrClientGone)

@@ -72,7 +72,7 @@ func (j *job) run() error {
 		return err
 	}
 	j.exchange(path)
-	j.conn.arm(j.ex.Scope())
+	j.conn.arm(j.ex.Scope(), j.began)
 	if err := j.chain(); err != nil {
 		return err
 	}

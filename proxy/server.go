@@ -58,6 +58,7 @@ type Server struct {
 	maxRunning atomic.Int64
 	draining   atomic.Bool
 	served     sync.WaitGroup // the two accept loops
+	swept      sync.WaitGroup // see sweep
 	failed     chan error
 	reload     sync.Mutex
 }
@@ -80,6 +81,7 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	s.access = newAccess(opts.Access, set.AccessLog, s.metrics.unlogged.Inc)
 	s.data = s.dataServer(set)
 	s.admin = s.adminServer()
+	s.swept.Go(s.sweep)
 	return s, nil
 }
 
@@ -234,7 +236,7 @@ func (s *Server) Reload(ctx context.Context) error {
 func fixed(set config.Server) config.Server {
 	set.Open, set.OpenAdmin, set.TLS = false, false, nil
 	set.Limits.MaxBody, set.Limits.MaxUpload, set.Limits.MaxConcurrent = 0, 0, 0
-	set.Timeouts.BodyIdle = 0
+	set.Timeouts.BodyIdle, set.Timeouts.Stream = 0, 0
 	return set
 }
 
@@ -268,6 +270,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.access.Close()
 	s.watcher.Close()
+	s.swept.Wait()
 	s.live.Swap(nil)
 	if err != nil {
 		return fmt.Errorf("some answers did not end within %s: %w", grace+lastWords, err)

@@ -30,6 +30,7 @@ type site struct {
 	targets  []targetMetrics // by Target.Index
 
 	bodyIdle  time.Duration
+	stream    time.Duration
 	maxUpload int64
 }
 
@@ -52,6 +53,7 @@ func newSite(snap *config.Snapshot, m *metrics) *site {
 		bare: map[string]*route{}, wrong: map[string]*route{}, slashed: map[string]*route{},
 	}
 	s.bodyIdle = snap.Server.Timeouts.BodyIdle
+	s.stream = snap.Server.Timeouts.Stream
 	s.static.RedirectTrailingSlash, s.static.RedirectFixedPath = false, false
 	s.static.HandleMethodNotAllowed, s.static.HandleOPTIONS = false, false
 	s.static.SaveMatchedRoutePath = false

@@ -162,7 +162,9 @@ func (c *call) judge(ex *pipeline.Exchange, status int) error {
 	h := &ex.Response.Header
 	b := c.whole.B
 	if status < 300 {
-		if !looksLikeJSON(b) {
+		// Where the end of the connection is the end of the body, an answer that
+		// was cut short can only be told by this.
+		if !isContainer(b) || chat.Valid(b) != nil {
 			return protocolError("the upstream's answer is not JSON; is its url the right one?")
 		}
 		if p, ok := leadingError(b); ok {
@@ -186,7 +188,7 @@ func (c *call) judge(ex *pipeline.Exchange, status int) error {
 
 // refuse makes a problem the answer.
 func (c *call) refuse(ex *pipeline.Exchange, status int, p problem) {
-	c.whole.B = append(c.whole.B[:0], p.json(status, c.p.secret)...)
+	c.whole.B = append(c.whole.B[:0], p.json(status, c.p.secrets)...)
 	h := &ex.Response.Header
 	h.SetStatusCode(status)
 	h.SetContentType("application/json")
@@ -273,20 +275,12 @@ func (c *call) begin() {
 	c.split.Reset(c.body, int(c.p.MaxEvent))
 }
 
-// looksLikeJSON reports whether b begins and ends like an object or an array. It is no
-// proof; a page from a wrong address, and most of what is cut short, does not.
-func looksLikeJSON(b []byte) bool {
+// isContainer reports whether b begins as an object or an array does.
+func isContainer(b []byte) bool {
 	for len(b) > 0 && isSpace(b[0]) {
 		b = b[1:]
 	}
-	for len(b) > 0 && isSpace(b[len(b)-1]) {
-		b = b[:len(b)-1]
-	}
-	if len(b) < 2 {
-		return false
-	}
-	first, last := b[0], b[len(b)-1]
-	return first == '{' && last == '}' || first == '[' && last == ']'
+	return len(b) > 0 && (b[0] == '{' || b[0] == '[')
 }
 
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }

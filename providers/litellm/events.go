@@ -90,7 +90,7 @@ func (c *call) event(event []byte) bool {
 		return false
 	}
 	if p, ok := c.inBandError(event, data); ok {
-		c.failed = p.err(c.p.secret)
+		c.failed = p.err(c.p.secrets)
 		return false
 	}
 	c.begun = true
@@ -108,7 +108,7 @@ func (c *call) event(event []byte) bool {
 func (c *call) foreign(event, data []byte) bool {
 	if !c.begun && string(sse.Name(event)) == "error" {
 		if p, ok := readProblem(data); ok {
-			c.failed = p.err(c.p.secret)
+			c.failed = p.err(c.p.secrets)
 			return false
 		}
 	}

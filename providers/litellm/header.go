@@ -48,7 +48,7 @@ func passable(name []byte, known bool) bool {
 	switch string(name) {
 	case "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
 		"set-cookie", "set-cookie2", "llm_provider-set-cookie", "server", "date", "alt-svc", "via",
-		"location", "content-location", "refresh",
+		"location", "content-location", "refresh", "www-authenticate", "authentication-info",
 		"strict-transport-security", "public-key-pins", "clear-site-data", "nel", "report-to", "reporting-endpoints":
 		return false
 	case "content-encoding", "accept-ranges", "content-range":

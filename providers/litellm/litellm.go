@@ -15,6 +15,7 @@
 package litellm
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -181,12 +182,32 @@ func (c Config) fields() []field {
 	return out
 }
 
+// secrets are the key and the values of Headers, without a scheme before them.
+// What is too short to be a secret is left out: it would be found in any text.
+func (c Config) secrets() [][]byte {
+	var out [][]byte
+	add := func(s config.Secret) {
+		value := []byte(s)
+		if i := bytes.LastIndexByte(value, ' '); i >= 0 {
+			value = value[i+1:]
+		}
+		if len(value) >= 8 {
+			out = append(out, value)
+		}
+	}
+	add(c.Key)
+	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
+		add(c.Headers[name])
+	}
+	return out
+}
+
 // Build implements config.Builder.
 func (c Config) Build(context.Context, config.Env) (pipeline.Provider, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	p := &provider{Config: c, sent: c.fields(), secret: []byte(c.Key)}
+	p := &provider{Config: c, sent: c.fields(), secrets: c.secrets()}
 	var err error
 	if p.main, err = c.endpoint(c.URL, nil); err != nil {
 		return nil, err
@@ -250,7 +271,7 @@ type provider struct {
 	Config
 	main, ranker *endpoint
 	sent         []field
-	secret       []byte
+	secrets      [][]byte // what no error may quote
 	calls        sync.Pool
 }
 

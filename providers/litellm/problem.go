@@ -196,8 +196,8 @@ func leadingError(b []byte) (problem, bool) {
 	return readProblem(append([]byte{'{'}, b...))
 }
 
-// json is the body that the client gets. The gateway's own key is never in it.
-func (p problem) json(status int, secret []byte) []byte {
+// json is the body that the client gets. The gateway's own secrets are never in it.
+func (p problem) json(status int, secrets [][]byte) []byte {
 	message, kind := p.message, p.kind
 	if len(message) > maxMessage {
 		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
@@ -216,7 +216,7 @@ func (p problem) json(status int, secret []byte) []byte {
 		b = append(append(append(append(b, ','), quoted(key)...), ':'), p.more[key]...)
 	}
 	b = append(b, "}}"...)
-	if len(secret) >= 8 {
+	for _, secret := range secrets {
 		b = bytes.ReplaceAll(b, secret, []byte("***"))
 	}
 	return b
@@ -317,10 +317,10 @@ func (p problem) inBand() int {
 }
 
 // err is the problem as the end of a stream.
-func (p problem) err(secret []byte) error {
+func (p problem) err(secrets [][]byte) error {
 	status := p.inBand()
 	return &pipeline.Error{
-		Status: status, Code: "upstream_error", Fault: p.fault(status), Body: p.json(status, secret),
+		Status: status, Code: "upstream_error", Fault: p.fault(status), Body: p.json(status, secrets),
 		Err: errors.New("the upstream reported an error in its stream"),
 	}
 }

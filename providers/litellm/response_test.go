@@ -320,7 +320,7 @@ func FuzzProblem(f *testing.F) {
 				Type    any
 			}
 		}
-		b := p.json(status, []byte("sk-very-secret-key"))
+		b := p.json(status, [][]byte{[]byte("sk-very-secret-key")})
 		if err := json.Unmarshal(b, &out); err != nil || out.Error.Message == "" || out.Error.Type == nil {
 			t.Fatalf("%q: %s: %v", body, b, err)
 		}
