@@ -18,6 +18,9 @@ import (
 // shared reads a file of the test data beside the module.
 func shared(t *testing.T, path string, into any) {
 	t.Helper()
+	if embedded.RaceDetector {
+		t.Skip("takes a minute with the race detector, which it has nothing to show")
+	}
 	root := os.Getenv("HEADRACE_SHARED")
 	if root == "" {
 		root = "../../../shared"

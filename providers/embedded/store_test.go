@@ -90,9 +90,9 @@ func TestRestart(t *testing.T) {
 func TestCompaction(t *testing.T) {
 	s := open(t, "")
 	var before float32
-	for round := range 12 {
+	for round := range 8 {
 		var points []pipeline.Point
-		for i := range 500 {
+		for i := range 300 {
 			points = append(points, pipeline.Point{
 				Passage: pipeline.Passage{
 					ID: fmt.Sprint(i), DocID: fmt.Sprint(i % 10), Text: fmt.Sprintf("round%d number%d common", round, i),
@@ -108,7 +108,7 @@ func TestCompaction(t *testing.T) {
 		q := pipeline.SearchQuery{Tenant: "t", Collection: "kb", Text: fmt.Sprintf("round%d number77", round), Vector: []float32{1, 1, 1}, Limit: 1000}
 		q.Filter = &pipeline.Filter{Must: []pipeline.Condition{{Field: "round", Any: []pipeline.Value{{Kind: pipeline.NumberValue, Number: n}}}}}
 		legs, err := s.Search(t.Context(), q)
-		if err != nil || len(legs.Dense) != 500 || len(legs.Sparse) != 500 || legs.Sparse[0].ID != "77" {
+		if err != nil || len(legs.Dense) != 300 || len(legs.Sparse) != 300 || legs.Sparse[0].ID != "77" {
 			t.Fatalf("round %d: %d and %d points, %v", round, len(legs.Dense), len(legs.Sparse), err)
 		}
 		if score := legs.Sparse[0].Scores.Sparse.Value; before != 0 && score != before {

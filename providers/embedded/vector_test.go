@@ -79,6 +79,9 @@ func TestKernels(t *testing.T) {
 // What the sketches let through, once judged, is as good as looking at all;
 // where they say too little, all is looked at.
 func TestJudge(t *testing.T) {
+	if RaceDetector {
+		t.Skip("takes long with the race detector and runs alone")
+	}
 	r := rand.New(rand.NewPCG(1, 3))
 	const n, dims = 10_000, 128
 	f := func(name string, scan bool, next func() []float32) {

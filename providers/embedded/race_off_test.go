@@ -1,0 +1,6 @@
+//go:build !race
+
+package embedded
+
+// RaceDetector is off.
+const RaceDetector = false
