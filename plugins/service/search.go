@@ -20,7 +20,7 @@ var searchSource string
 
 // Search describes serve_search to a registry.
 var Search = config.Define[pipeline.Handler]("serve_search", SearchConfig{
-	Collection: "chunks", TopK: 5, Mode: "hybrid", Prefetch: 50, Timeout: 5 * time.Second,
+	Collection: "chunks", TopK: 5, Mode: "hybrid", DenseWeight: 1, Prefetch: 50, Timeout: 5 * time.Second,
 }, searchSource)
 
 // SearchConfig answers POST /search: the passages of one collection that are
@@ -38,6 +38,9 @@ type SearchConfig struct {
 	// Mode is dense to search by meaning, sparse to search by words, or hybrid
 	// for both, unless the request says so.
 	Mode string `yaml:"mode" check:"enum=hybrid|dense|sparse"`
+	// DenseWeight is what the search by meaning counts in hybrid mode, next to 1
+	// for the search by words.
+	DenseWeight float64 `yaml:"dense_weight" check:"min=0,max=1000"`
 	// Prefetch is how many passages each of the two searches returns.
 	Prefetch int `yaml:"prefetch" check:"min=1,max=1000"`
 	// Timeout bounds a search.
@@ -48,7 +51,7 @@ type SearchConfig struct {
 func (c SearchConfig) Build(context.Context, config.Env) (pipeline.Handler, error) {
 	h := &searchEndpoint{SearchConfig: c}
 	if !c.Store.IsZero() {
-		h.searcher = &rag.Searcher{Store: c.Store.Get(), Embedder: get(c.Embedder), Fusion: rag.Fusion{K: 60, Dense: 1, Sparse: 1}}
+		h.searcher = &rag.Searcher{Store: c.Store.Get(), Embedder: get(c.Embedder), Fusion: rag.Fusion{K: 60, Dense: c.DenseWeight, Sparse: 1}}
 	}
 	return h, nil
 }
