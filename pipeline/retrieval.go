@@ -314,7 +314,7 @@ type RetrievalOptions struct {
 	Switch           RetrievalSwitch
 	Collection       string
 	Mode             string // dense, sparse or hybrid
-	TopK             int // passages in the end
+	TopK             int    // passages in the end
 	Rerank           *bool
 	MaxHops          *int
 	Filter           *Filter
