@@ -19,6 +19,7 @@ type call struct {
 	op     pipeline.Operation
 	req    pipeline.Request
 	target []byte           // the request line's
+	lines  []byte           // the fields of the request, if the transport takes them so
 	edits  []chat.Edit      // of the body
 	model  []byte           // the model, as the upstream calls it
 	value  []byte           // the same as JSON
@@ -61,7 +62,6 @@ func (c *call) send(ctx context.Context, ex *pipeline.Exchange) error {
 	if c.target, err = c.p.appendTarget(c.target[:0], e, ex, c.model); err != nil {
 		return err
 	}
-	c.requestHeader(&ex.Request.Header, e)
 	c.req.Body, c.req.Upload, c.req.UploadSize = body, ex.Request.Upload, ex.Request.UploadSize
 	c.req.Wait = ex.Request.Wait
 	if t := ex.Target; t != nil {
@@ -72,7 +72,14 @@ func (c *call) send(ctx context.Context, ex *pipeline.Exchange) error {
 			c.req.Wait.Idle = t.Idle
 		}
 	}
-	if err := e.transport.RoundTrip(ctx, &c.req, &ex.Response); err != nil {
+	if e.lines != nil && e.transport == pipeline.Transport(e.lines) {
+		c.requestLines(&ex.Request.Header, e)
+		err = e.lines.RoundTripLines(ctx, &c.req, c.lines, &ex.Response)
+	} else {
+		c.requestHeader(&ex.Request.Header, e)
+		err = e.transport.RoundTrip(ctx, &c.req, &ex.Response)
+	}
+	if err != nil {
 		return err
 	}
 	c.body, ex.Response.Body = ex.Response.Body, nil
@@ -261,6 +268,9 @@ func (c *call) Close() error {
 		}
 	}
 	c.req.Body, c.req.Upload, c.req.UploadSize, c.req.Wait = nil, nil, 0, pipeline.Wait{}
+	if cap(c.lines) > 64<<10 {
+		c.lines = nil
+	}
 	clear(c.edits)
 	c.model = c.model[:0]
 	c.mode, c.given = raw, false

@@ -8,16 +8,18 @@ import (
 	"strings"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/providers/upstream"
 )
 
 // An endpoint is a base address and the way there.
 type endpoint struct {
 	transport pipeline.Transport
-	secure    bool   // HTTPS
-	address   string // host:port
-	host      string // as the Host field has it
-	path      string // without the slash at its end
-	query     string // without the question mark
+	lines     *upstream.Client // the transport too, if it takes fields as lines
+	secure    bool             // HTTPS
+	address   string           // host:port
+	host      string           // as the Host field has it
+	path      string           // without the slash at its end
+	query     string           // without the question mark
 }
 
 // parseBase reads a base address.

@@ -132,6 +132,65 @@ func (c *call) requestHeader(from *fasthttp.RequestHeader, e *endpoint) {
 	}
 }
 
+// requestLines does what requestHeader does, for a transport that takes the fields as
+// lines: most of them pass from one request into the other as they are, and what is
+// the same for all requests was written once.
+func (c *call) requestLines(from *fasthttp.RequestHeader, e *endpoint) {
+	h := &c.req.Header
+	h.SetMethodBytes(from.Method())
+	h.SetRequestURIBytes(c.target)
+	if string(h.Host()) != e.host {
+		h.SetHost(e.host)
+	}
+	known := c.op.HasModel()
+	named := from.Peek("Connection")
+	typed, agent := false, false
+	b := c.lines[:0]
+	var room [maxName]byte
+	for key, value := range from.All() {
+		name := lower(&room, key)
+		if !sendable(name, known) || c.p.sets(name) || lists(named, key) {
+			continue
+		}
+		switch string(name) {
+		case "content-type":
+			if known && !isJSON(value) {
+				continue
+			}
+			typed = true
+		case "user-agent":
+			agent = true
+		}
+		b = appendLine(b, key, value)
+	}
+	if known {
+		b = append(b, "Accept-Encoding: identity\r\n"...)
+		if !typed && !c.p.sets(contentType) {
+			b = append(b, "Content-Type: application/json\r\n"...)
+		}
+	}
+	if !agent && !c.p.sets(userAgent) {
+		b = append(b, "User-Agent: headrace\r\n"...)
+	}
+	c.lines = append(b, c.p.always...)
+}
+
+var contentType, userAgent = []byte("content-type"), []byte("user-agent")
+
+func appendLine[T string | []byte](b []byte, name T, value []byte) []byte {
+	b = append(append(b, name...), ": "...)
+	return append(append(b, value...), "\r\n"...)
+}
+
+// constant is what the settings set, as lines.
+func (p *provider) constant() []byte {
+	var b []byte
+	for _, f := range p.sent {
+		b = appendLine(b, f.name, f.value)
+	}
+	return b
+}
+
 // sets reports whether the settings set the field, whose name is in lower case.
 func (p *provider) sets(name []byte) bool {
 	for i := range p.sent {

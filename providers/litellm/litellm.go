@@ -208,6 +208,7 @@ func (c Config) Build(context.Context, config.Env) (pipeline.Provider, error) {
 		return nil, err
 	}
 	p := &provider{Config: c, sent: c.fields(), secrets: c.secrets()}
+	p.always = p.constant()
 	var err error
 	if p.main, err = c.endpoint(c.URL, nil); err != nil {
 		return nil, err
@@ -229,7 +230,7 @@ func (c Config) endpoint(address string, like *endpoint) (*endpoint, error) {
 		return nil, err
 	}
 	if like != nil && like.secure == e.secure && like.address == e.address {
-		e.transport = like.transport
+		e.transport, e.lines = like.transport, like.lines
 		return e, nil
 	}
 	o := upstream.Options{
@@ -246,7 +247,9 @@ func (c Config) endpoint(address string, like *endpoint) (*endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.transport = client
+	if e.transport = client; !c.HTTP2 {
+		e.lines = client
+	}
 	return e, nil
 }
 
@@ -271,6 +274,7 @@ type provider struct {
 	Config
 	main, ranker *endpoint
 	sent         []field
+	always       []byte   // sent, as lines
 	secrets      [][]byte // what no error may quote
 	calls        sync.Pool
 }

@@ -135,7 +135,8 @@ func TestRequestHeader(t *testing.T) {
 			name, value, _ := strings.Cut(line, ": ")
 			ex.Request.Header.Add(name, value)
 		}
-		if a := ask(t, tr.onto(build(t, c)), ex); a.err != nil {
+		p := build(t, c)
+		if a := ask(t, tr.onto(p), ex); a.err != nil {
 			t.Fatal(a.err)
 		}
 		own := []string{"Authorization: Bearer sk-own", "Openai-Organization: org-own", "X-Team: gateway", "Content-Type: application/json", "User-Agent: headrace", "Host: 127.0.0.1:4000"}
@@ -156,6 +157,14 @@ func TestRequestHeader(t *testing.T) {
 		slices.Sort(want)
 		if !slices.Equal(got, want) {
 			t.Fatalf("%v %q\ngot  %q\nwant %q", op, sent, got, want)
+		}
+		asLines := call{p: p, op: op}
+		asLines.requestLines(&ex.Request.Header, p.main)
+		got = strings.Split(strings.TrimSuffix(string(asLines.lines), "\r\n"), "\r\n")
+		got = append(got, "Host: "+string(asLines.req.Header.Host()))
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Fatalf("%v %q, as lines\ngot  %q\nwant %q", op, sent, got, want)
 		}
 	}
 	kept := func(lines ...string) {

@@ -116,9 +116,9 @@ func (k *call) detach() error {
 
 // do sends req and reads the header of the answer. After an error, k holds
 // nothing.
-func (k *call) do(ctx context.Context, req *pipeline.Request, resp *pipeline.Response) (err error) {
+func (k *call) do(ctx context.Context, req *pipeline.Request, lines []byte, resp *pipeline.Response) (err error) {
 	k.begin(req)
-	if k.out, err = appendRequest(k.out[:0], req, k.client.o.Address); err != nil {
+	if k.out, err = appendRequest(k.out[:0], req, lines, k.client.o.Address); err != nil {
 		return err
 	}
 	k.large = nil

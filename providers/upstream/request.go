@@ -11,9 +11,10 @@ import (
 	"github.com/headrace/headrace/pipeline"
 )
 
-// appendRequest appends the header of req. The fields about framing and the
-// connection are not taken from req.Header but made from what the body is.
-func appendRequest(dst []byte, req *pipeline.Request, address string) ([]byte, error) {
+// appendRequest appends the header of req, with the fields in lines if there are any.
+// Those about framing and the connection are not taken from either but made from what
+// the body is.
+func appendRequest(dst []byte, req *pipeline.Request, lines []byte, address string) ([]byte, error) {
 	h := &req.Header
 	if err := sendable(h); err != nil {
 		return dst, err
@@ -27,6 +28,13 @@ func appendRequest(dst []byte, req *pipeline.Request, address string) ([]byte, e
 		dst = append(dst, address...)
 	}
 	dst = append(dst, "\r\n"...)
+	if len(lines) > 0 {
+		if !sendableLines(lines) {
+			return dst, unsendable("header field")
+		}
+		dst = append(dst, lines...)
+		return append(appendFraming(dst, req, method), "\r\n"...), nil
+	}
 	for key, value := range h.All() {
 		if hopByHop(key) || ours(key) {
 			continue
@@ -64,6 +72,21 @@ func sendableField(key, value []byte) bool {
 		}
 	}
 	return isToken(key)
+}
+
+// sendableLines reports whether b is whole field lines, none of them ours to write.
+func sendableLines(b []byte) bool {
+	if b[len(b)-1] != '\n' {
+		return false
+	}
+	for len(b) > 0 {
+		key, _, rest, err := parseField(b)
+		if err != nil || hopByHop(key) || ours(key) {
+			return false
+		}
+		b = rest
+	}
+	return true
 }
 
 // appendFraming appends the field that says where the body ends.

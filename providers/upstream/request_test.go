@@ -16,7 +16,7 @@ func TestRequest(t *testing.T) {
 		r.Header.SetRequestURI("/v1/x?y=%20")
 		r.Header.SetHost("upstream.test")
 		change(&r)
-		got, err := appendRequest(nil, &r, "127.0.0.1:80")
+		got, err := appendRequest(nil, &r, nil, "127.0.0.1:80")
 		if err != nil || string(got) != strings.Join(want, "\r\n")+"\r\n\r\n" {
 			t.Errorf("got %q, %v, want %q", got, err, want)
 		}
@@ -82,7 +82,7 @@ func TestUnsendable(t *testing.T) {
 func TestLineBreakInValue(t *testing.T) {
 	var r pipeline.Request
 	r.Header.Set("X", "a\r\nY: b")
-	got, err := appendRequest(nil, &r, "127.0.0.1:80")
+	got, err := appendRequest(nil, &r, nil, "127.0.0.1:80")
 	if err == nil && strings.Contains(string(got), "\nY:") {
 		t.Errorf("got %q", got)
 	}
@@ -103,4 +103,37 @@ func TestOptions(t *testing.T) {
 	f(Options{Address: "host:80", MaxConns: -1})
 	f(Options{Address: "host:80", MaxIdle: -1})
 	f(Options{Address: "host:80", MaxHeader: 100})
+}
+
+// Fields written out by the caller go out as they are, unless they are not fields, or
+// the transport's own.
+func TestRequestLines(t *testing.T) {
+	f := func(lines string, ok bool) {
+		t.Helper()
+		var r pipeline.Request
+		r.Header.SetMethod("POST")
+		r.Header.SetRequestURI("/x")
+		r.Header.SetHost("h")
+		r.Header.Set("A", "b")
+		got, err := appendRequest(nil, &r, []byte(lines), "127.0.0.1:80")
+		want := "POST /x HTTP/1.1\r\nHost: h\r\n" + lines + "Content-Length: 0\r\n\r\n"
+		if (err == nil) != ok || ok && string(got) != want {
+			t.Errorf("%q: %q, %v", lines, got, err)
+		}
+	}
+	f("X: y\r\n", true)
+	f("X: y\r\nx-Z:\r\n", true)
+	f("X: y\r\n\r\n", false)
+	f("X: y", false)
+	f("X: y\n", false)
+	f("X: y\r\nZ", false)
+	f("X: y\x00\r\n", false)
+	f("X: y\rz\r\n", false)
+	f(" X: y\r\n", false)
+	f("X : y\r\n", false)
+	f("\n", false)
+	f("Content-Length: 5\r\n", false)
+	f("Host: other\r\n", false)
+	f("Connection: close\r\n", false)
+	f("Transfer-Encoding: chunked\r\n", false)
 }

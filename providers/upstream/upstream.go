@@ -178,6 +178,21 @@ func New(o Options) (*Client, error) {
 // io.Closer, it is closed to interrupt a Read that nobody wants any more;
 // otherwise whoever made it must see to it that Read does not block for ever.
 func (c *Client) RoundTrip(ctx context.Context, req *pipeline.Request, resp *pipeline.Response) error {
+	return c.roundTrip(ctx, req, nil, resp)
+}
+
+// RoundTripLines is RoundTrip for a header whose fields are written out: each is
+// its name, a colon and its value, and ends with CRLF. Of req.Header only method, URI
+// and Host count. It cannot be used with Options.HTTP2.
+func (c *Client) RoundTripLines(ctx context.Context, req *pipeline.Request, lines []byte, resp *pipeline.Response) error {
+	if c.wide != nil {
+		panic("BUG: lines for HTTP/2")
+	}
+	return c.roundTrip(ctx, req, lines, resp)
+}
+
+// roundTrip takes the fields from lines, unless there are none.
+func (c *Client) roundTrip(ctx context.Context, req *pipeline.Request, lines []byte, resp *pipeline.Response) error {
 	resp.CloseBody()
 	if c.wide != nil {
 		if err := c.wide.roundTrip(ctx, req, resp); err != nil {
@@ -186,7 +201,7 @@ func (c *Client) RoundTrip(ctx context.Context, req *pipeline.Request, resp *pip
 		}
 	} else {
 		k := c.acquire()
-		if err := k.do(ctx, req, resp); err != nil {
+		if err := k.do(ctx, req, lines, resp); err != nil {
 			k.release()
 			resp.Header.Reset() // it may hold half an answer
 			return err
