@@ -172,3 +172,20 @@ func TestManyFields(t *testing.T) {
 		}
 	}
 }
+
+func TestRestartWithoutVectors(t *testing.T) {
+	reopened(t, filepath.Join(t.TempDir(), "kb.db"), func(s embedded.Store) {
+		_, err := s.Upsert(t.Context(), pipeline.Upsert{Tenant: "t", Collection: "kb", Points: []pipeline.Point{
+			{Passage: pipeline.Passage{ID: "a", DocID: "d", Text: "penstock"}}, {Passage: pipeline.Passage{ID: "b", DocID: "d"}},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}, func(s embedded.Store) {
+		legs, err := s.Search(t.Context(), pipeline.SearchQuery{Tenant: "t", Collection: "kb", Text: "penstock", Limit: 5})
+		info, _ := s.Collection(t.Context(), "t", "kb")
+		if err != nil || len(legs.Sparse) != 1 || legs.Sparse[0].Metadata != nil || info.Points != 2 || info.Dimensions != 0 {
+			t.Errorf("found %v in %+v, %v", legs, info, err)
+		}
+	})
+}

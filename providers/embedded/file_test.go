@@ -1,0 +1,32 @@
+package embedded
+
+import (
+	"path/filepath"
+	"testing"
+)
+
+// A pragma that SQLite does not know is ignored without a word, so what the
+// settings come to is asked for.
+func TestPragmas(t *testing.T) {
+	f := func(durability, query, want string) {
+		t.Helper()
+		in, err := openFile(t.Context(), filepath.Join(t.TempDir(), "kb.db"), durability)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.close()
+		var got string
+		if err := in.write.QueryRowContext(t.Context(), query).Scan(&got); err != nil || got != want {
+			t.Errorf("%s: %s is %s, %v; want %s", durability, query, got, err, want)
+		}
+		if _, err := in.read.ExecContext(t.Context(), "DELETE FROM points"); err == nil {
+			t.Error("a connection for reading writes")
+		}
+	}
+	f(DurableProcess, "PRAGMA journal_mode", "wal")
+	f(DurablePower, "PRAGMA journal_mode", "wal")
+	f(DurableProcess, "PRAGMA synchronous", "1")
+	f(DurablePower, "PRAGMA synchronous", "2")
+	f(DurablePower, "PRAGMA user_version", "1")
+	f(DurablePower, "PRAGMA busy_timeout", "10000")
+}
