@@ -99,6 +99,7 @@ func listKinds(sinkhole string) {
 	streamEnds()
 	streamKinds()
 	slowKinds()
+	otherKinds()
 }
 
 func connectionKinds() {
@@ -499,4 +500,22 @@ func slowKinds() {
 	for _, name := range []string{"silence", "dribbled-head", "json-stall", "stream-stall", "stream-stall-first", "stream-endless", "slow-all"} {
 		slow(name)
 	}
+}
+
+// otherKinds are not part of the matrix: what they do concerns other requests.
+func otherKinds() {
+	kinds["close-after"] = kind{do: func(w *wire) bool { w.good(); return false }}
+	kinds["unasked"] = kind{do: func(w *wire) bool {
+		w.good()
+		w.rest(5 * time.Millisecond)
+		b := wholeAnswer("foreign-"+w.marker, w.o.name)
+		return w.say(jsonHead, length(b), "\r\n", b)
+	}}
+	kinds["flood"] = kind{do: func(w *wire) bool {
+		w.say(sseHead)
+		for p := pieces(w.marker, w.o.name)[1]; w.say(chunk(strings.Repeat(event(p), 50))); {
+		}
+		w.o.left.Store(w.marker, time.Now())
+		return false
+	}}
 }

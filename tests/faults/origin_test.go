@@ -30,6 +30,8 @@ type origin struct {
 	wrong []string          // requests that were not what the client sent; guarded by mu
 
 	accepted atomic.Int64
+	bodies   sync.Map // by marker
+	left     sync.Map // by marker: when the gateway went away
 	done     sync.WaitGroup
 }
 
@@ -150,6 +152,7 @@ func (o *origin) serve(c net.Conn, tcp *net.TCPConn) {
 			return
 		}
 		w.body = string(b)
+		o.bodies.Store(w.marker, w.body)
 		w.stream = strings.Contains(w.body, `"stream":true`)
 		if w.marker != "" && !strings.Contains(w.body, `"`+w.marker+`"`) {
 			o.complain("the request %s came with the body %.200s", w.marker, b)
@@ -179,6 +182,7 @@ func (w *wire) say(parts ...string) bool {
 func (w *wire) gone() bool {
 	_ = w.SetReadDeadline(time.Now().Add(20 * time.Second))
 	_, _ = io.Copy(io.Discard, w.in)
+	w.o.left.Store(w.marker, time.Now())
 	return false
 }
 

@@ -33,10 +33,33 @@ func TestMain(m *testing.M) {
 	if _, set := os.LookupEnv("HEADRACE_RACE"); !set && canRace() {
 		_ = os.Setenv("HEADRACE_RACE", "1")
 	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	hole.addr = ln.Addr().String()
+	go func() {
+		for c, err := ln.Accept(); err == nil; c, err = ln.Accept() {
+			hole.touched.Add(1)
+			_ = c.Close()
+		}
+	}()
+	listKinds(hole.addr)
 	code := m.Run()
+	if n := hole.touched.Load(); n > 0 {
+		fmt.Fprintf(os.Stderr, "FAIL: %d connections to an address that only requests and redirects named\n", n)
+		code = 1
+	}
 	harness.Clean()
 	_ = os.RemoveAll(plain.dir)
 	os.Exit(code)
+}
+
+// hole is an address that nobody may connect to: requests and redirects name it.
+var hole struct {
+	addr    string
+	touched atomic.Int64
 }
 
 // canRace reports whether a program with the race detector can be built here.
@@ -206,7 +229,7 @@ func newRig(t *testing.T, mode string) *rig {
 		where, _, _ = strings.Cut(where, "/")
 		r.hidden = append(r.hidden, where)
 	}
-	r.hidden = append(r.hidden, canaryKey, canaryHeader, canaryClient, canaryBytes)
+	r.hidden = append(r.hidden, hole.addr, canaryKey, canaryHeader, canaryClient, canaryBytes)
 	r.Gateway = harness.Start(t, write(t, `
 server:
   listen: "${HEADRACE_LISTEN}"
