@@ -136,6 +136,8 @@ func TestRequestHeader(t *testing.T) {
 			ex.Request.Header.Add(name, value)
 		}
 		p := build(t, c)
+		asLines := call{p: p, op: op}
+		asLines.requestLines(&ex.Request.Header, p.main)
 		if a := ask(t, tr.onto(p), ex); a.err != nil {
 			t.Fatal(a.err)
 		}
@@ -158,8 +160,6 @@ func TestRequestHeader(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Fatalf("%v %q\ngot  %q\nwant %q", op, sent, got, want)
 		}
-		asLines := call{p: p, op: op}
-		asLines.requestLines(&ex.Request.Header, p.main)
 		got = strings.Split(strings.TrimSuffix(string(asLines.lines), "\r\n"), "\r\n")
 		got = append(got, "Host: "+string(asLines.req.Header.Host()))
 		slices.Sort(got)
