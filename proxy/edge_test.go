@@ -346,17 +346,56 @@ func TestPaths(t *testing.T) {
 }
 
 func TestModelsAreListed(t *testing.T) {
-	upstream := `{"object":"list","extra":1,"data":[{"id":"theirs","object":"model"},{"id":"plain","object":"model"}]}`
-	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error { return answer(ex, upstream) })
+	upstream, encoding, lost := "", "", error(nil)
+	var asked string
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error {
+		asked = ex.Request.Header.String()
+		if err := answer(ex, upstream); err != nil {
+			return err
+		}
+		if encoding != "" {
+			ex.Response.Header.SetContentEncoding(encoding)
+		}
+		if lost != nil {
+			ex.Response.Body = &feed{next: list(lost, upstream)}
+		}
+		return nil
+	})
+	const own = `{"id":"plain","object":"model","created":1700000000,"owned_by":"headrace"}`
+	f := func(theirs, want string) {
+		t.Helper()
+		upstream = theirs
+		head, body, _ := r.raw("GET /v1/models HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip, br\r\nIf-None-Match: \"x\"\r\nRange: bytes=0-1\r\n\r\n")
+		if head.StatusCode != 200 || body != want {
+			t.Errorf("got %d %s\nwant %s", head.StatusCode, body, want)
+		}
+		if !strings.Contains(asked, "Accept-Encoding: identity\r\n") || strings.Contains(asked, "If-") || strings.Contains(asked, "Range") {
+			t.Errorf("the upstream was asked for less than its list:\n%s", asked)
+		}
+	}
+	both := `{"object":"list","extra":1,"data":[{"id":"theirs","object":"model"},{"id":"plain","object":"model"}]}`
+	f(both, both) // not twice
+	f(`{"object":"list","data":[]}`, `{"object":"list","data":[`+own+`]}`)
+	// The name is another model's owner, not a model.
+	f(`{"data":[{"id":"theirs","owned_by":"plain"}]}`, `{"data":[`+own+`,{"id":"theirs","owned_by":"plain"}]}`)
+	f(`{"data":[ {"id":"pl\u0061in"} ]}`, `{"data":[{"id":"pl\u0061in"}]}`)
+	f(`{"models":[]}`, `{"models":[]}`)
+
+	c := r.dial()
+	defer c.Close()
+	_, _ = io.WriteString(c, "HEAD /v1/models HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+	if b, _ := io.ReadAll(c); !strings.HasPrefix(string(b), "HTTP/1.1 200 ") || !strings.HasSuffix(string(b), "\r\n\r\n") {
+		t.Errorf("HEAD: %s", b)
+	}
 	get := "GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n"
-	if _, body, _ := r.raw(get); body != upstream {
-		t.Errorf("names that the upstream has too are listed twice: %s", body)
-	}
-	upstream = `{"object":"list","data":[]}`
-	want := `{"object":"list","data":[{"id":"plain","object":"model","created":1700000000,"owned_by":"headrace"}]}`
-	if _, body, _ := r.raw(get); body != want {
-		t.Errorf("%s", body)
-	}
+	upstream = `[1]`
+	r.wantError(get, 502, "upstream_protocol")
+	upstream = `{"data":["` + strings.Repeat("x", maxModels) + `"]}`
+	r.wantError(get, 502, "upstream_protocol")
+	upstream, encoding = both, "gzip"
+	r.wantError(get, 502, "upstream_protocol")
+	encoding, lost = "", &pipeline.Error{Status: 502, Code: "upstream_truncated", Fault: pipeline.UpstreamFault, Err: io.ErrUnexpectedEOF}
+	r.wantError(get, 502, "upstream_truncated")
 }
 
 func TestEverythingNeedsTheKey(t *testing.T) {

@@ -3,8 +3,12 @@ package proxy
 import (
 	"bytes"
 	"context"
-	"fmt"
+	"errors"
+	"io"
+	"slices"
 	"strings"
+
+	"github.com/valyala/fasthttp"
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/chat"
@@ -28,6 +32,9 @@ func (m *models) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipeline.C
 		setJSON(ex, joinModels(nil, own))
 		return nil
 	}
+	if len(own) > 0 {
+		plain(&ex.Request.Header)
+	}
 	ex.Target = ex.Targets[0]
 	if err := pipeline.CallTarget.Handle(ctx, ex, nil); err != nil {
 		return err
@@ -38,37 +45,59 @@ func (m *models) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipeline.C
 	return m.join(ex, own)
 }
 
+// plain takes from a request what would bring anything but the whole list, as JSON
+// that can be read: the list that the client gets is another one than the upstream's.
+func plain(h *fasthttp.RequestHeader) {
+	h.SetMethod(fasthttp.MethodGet)
+	for _, name := range [...]string{"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
+		h.Del(name)
+	}
+	h.Set("Accept-Encoding", "identity")
+}
+
+// maxModels is the longest list of models that is taken from an upstream, in bytes.
+const maxModels = 8 << 20
+
 // join puts the declared names in front of the upstream's.
 func (m *models) join(ex *pipeline.Exchange, own []string) error {
+	if enc := ex.Response.Header.ContentEncoding(); len(enc) > 0 && string(enc) != "identity" {
+		return badList("the upstream compressed its list of models although it was asked not to")
+	}
 	var body []byte
-	const most = 8 << 20
 	for {
 		frame, err := ex.Response.Body.Next()
-		if err != nil && len(body) == 0 {
-			return err
+		if body = append(body, frame...); len(body) > maxModels {
+			return badList("the upstream's list of models has more than 8 MiB")
 		}
-		if body = append(body, frame...); err != nil || len(body) > most {
+		if err == io.EOF {
 			break
+		}
+		if err != nil {
+			return err
 		}
 	}
 	var view chat.Request
 	if err := view.Scan(body); err != nil {
-		return &pipeline.Error{Status: 502, Code: "upstream_protocol", Fault: pipeline.UpstreamFault, Err: fmt.Errorf("the upstream's list of models is no JSON object")}
+		return badList("the upstream's list of models is no JSON object; is its url the right one?")
 	}
 	data, ok := view.Member("data")
 	if !ok || len(data) == 0 || data[0] != '[' {
 		setJSON(ex, body)
 		return nil
 	}
-	theirs := bytes.TrimSpace(data[1 : len(data)-1])
-	fresh := own[:0:0]
-	for _, name := range own {
-		if !bytes.Contains(theirs, chat.AppendString(nil, name)) {
-			fresh = append(fresh, name)
+	fresh := slices.Clone(own)
+	for element := range chat.Array(data) {
+		if id, ok := chat.Text(chat.Get(element, "id")); ok {
+			fresh = slices.DeleteFunc(fresh, func(name string) bool { return name == id })
 		}
 	}
+	theirs := bytes.TrimSpace(data[1 : len(data)-1])
 	setJSON(ex, view.AppendEdit(nil, chat.Edit{Key: "data", Value: modelList(theirs, fresh)}))
 	return nil
+}
+
+func badList(text string) error {
+	return &pipeline.Error{Status: 502, Code: "upstream_protocol", Fault: pipeline.UpstreamFault, Err: errors.New(text)}
 }
 
 // one answers /v1/models/{id}.
