@@ -61,7 +61,7 @@ bench-peers: ## the same with nginx, HAProxy, LiteLLM and Portkey, where install
 	$(GO) run ./benchmarks -peers -out bin/bench
 
 .PHONY: bench-gate
-bench-gate: ## fail if a ratio that needs nothing external has become worse than its bound
+bench-gate: ## fail if a ratio has become worse than benchmarks/goals.go holds it to (a repeat included)
 	$(GO) run ./benchmarks -gate -effort $(EFFORT)
 
 .PHONY: bench-compare

@@ -70,6 +70,9 @@ func TestGoalsAndScenariosFit(t *testing.T) {
 		}
 	}
 	for _, g := range goals {
+		if g.most && g.held < g.bound || !g.most && g.held > g.bound {
+			t.Errorf("goal %q: what is held is stricter than the goal", g.name)
+		}
 		s, ok := byName[g.scenario]
 		if !ok || !slices.Contains(s.targets, g.target) {
 			t.Errorf("goal %q: no scenario %q with a target %q", g.name, g.scenario, g.target)
@@ -97,7 +100,7 @@ func outcomeOf(s scenario, values map[string][]float64) outcome {
 
 func TestJudge(t *testing.T) {
 	s := scenario{name: "s", base: "raw", targets: []string{"raw", "headrace"}, metrics: []metric{cpu}}
-	g := goal{"g", "s", "headrace", cpu, true, true, 1.10, 0.05}
+	g := goal{"g", "s", "headrace", cpu, true, true, 1.10, 1.15}
 	f := func(raw, headrace []float64, want float64, met bool) {
 		t.Helper()
 		o := outcomeOf(s, map[string][]float64{"raw": raw, "headrace": headrace})
@@ -108,11 +111,12 @@ func TestJudge(t *testing.T) {
 	}
 	f([]float64{10, 20, 30}, []float64{11, 22, 33}, 1.1, true) // each round with its own base
 	f([]float64{10, 10, 10}, []float64{11, 11.2, 90}, 1.12, false)
-	if !g.keeps(1.14, g.slack) || g.keeps(1.16, g.slack) {
-		t.Error("the slack is not what it says")
+	if !g.keeps(1.14, g.held) || g.keeps(1.16, g.held) || g.keeps(math.NaN(), g.held) {
+		t.Error("what is held is not what it says")
 	}
-	if g.keeps(math.NaN(), 1) {
-		t.Error("a goal that was not measured counts as kept")
+	least := goal{"g", "s", "headrace", rps, true, false, 0.95, 0.9}
+	if !least.keeps(0.91, least.held) || least.keeps(0.89, least.held) || least.keeps(math.NaN(), least.held) {
+		t.Error("what is held of a goal for the least is not what it says")
 	}
 }
 

@@ -80,7 +80,7 @@ func (o *options) flags(fs *flag.FlagSet) {
 	fs.StringVar(&o.base, "base", "", "compare with the gateway of this git `revision` instead of the references")
 	fs.StringVar(&o.out, "out", "", "`folder` for report.md and report.svg; the report is printed in any case")
 	fs.StringVar(&o.headrace, "headrace", "", "the gateway's `binary`; built if empty")
-	fs.BoolVar(&o.gate, "gate", false, "run what has a goal, repeat what misses it, and fail if it misses it again")
+	fs.BoolVar(&o.gate, "gate", false, "run what has a goal, repeat what has become worse than is held, and fail if it is so again")
 	fs.Float64Var(&o.effort, "effort", 1, "multiplies the number of rounds")
 	fs.Float64Var(&o.quiet, "quiet", 0, "wait up to 20s before a slice until others take at most this `share` of the machine; 0: do not wait")
 }
@@ -110,7 +110,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if o.gate && len(missed) > 0 {
-		return fmt.Errorf("missed twice, by more than noise: %s", strings.Join(missed, "; "))
+		return fmt.Errorf("missed twice: %s", strings.Join(missed, "; "))
 	}
 	return nil
 }
@@ -146,7 +146,7 @@ func (o options) choose() ([]scenario, error) {
 }
 
 // all runs the scenarios and judges what they show. With again, those that
-// miss a goal by more than its slack are run a second time, which then counts.
+// do not keep what is held of a goal are run a second time, which then counts.
 func (r *runner) all(ctx context.Context, list []scenario, again bool) (*report.Run, []string, error) {
 	result := &report.Run{Date: time.Now().Format("2006-01-02"), Machine: measure.Processor(), Versions: r.env["VERSION"] + ", " + runtime.Version()}
 	var missed []string
@@ -176,12 +176,12 @@ func (r *runner) all(ctx context.Context, list []scenario, again bool) (*report.
 	return result, missed, nil
 }
 
-// missed names the goals that the outcome misses by more than their slack.
+// missed names the goals of which the outcome does not keep what is held.
 func (o outcome) missed() []string {
 	var names []string
 	for _, g := range goals {
-		if m := g.measured(o); g.scenario == o.scenario.name && !g.keeps(m.Value, g.slack) {
-			names = append(names, fmt.Sprintf("%s: %.3g", g.name, m.Value))
+		if m := g.measured(o); g.scenario == o.scenario.name && !g.keeps(m.Value, g.held) {
+			names = append(names, fmt.Sprintf("%s: %.3g, held to %.3g", g.name, m.Value, g.held))
 		}
 	}
 	return names
