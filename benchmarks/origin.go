@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,19 +38,40 @@ type record struct {
 	Foreign float64 `json:"foreign_cores"`
 }
 
-// An endpoint is one that the replaced service had.
+// An endpoint is one that the replaced service had and Headrace has too.
 type endpoint struct {
-	path     string
-	replaces []string // its paths there
-	latency  time.Duration
-	body     []byte
+	path    string
+	latency time.Duration // that its upstream was given
+	about   string        // what else took time there
+	body    []byte
+	answer  string // what an answer has in it
+	stores  bool   // it searches
 }
 
-// endpoints are what the service offered and Headrace does too, with the
-// latencies that its upstreams were given.
 var endpoints = []endpoint{
-	{"/chat/completions", []string{"/v1/chat/completions", "/chat"}, 50 * time.Millisecond, payload.Chat(sizeSmall, false)},
-	{"/embeddings", []string{"/v1/embeddings", "/embed"}, 30 * time.Millisecond, payload.Embeddings()},
+	{path: "/v1/chat/completions", latency: 50 * time.Millisecond, body: payload.Chat(sizeSmall, false)},
+	{path: "/v1/embeddings", latency: 30 * time.Millisecond, body: payload.Embeddings(), answer: `"embedding"`},
+	{path: "/chat", latency: 50 * time.Millisecond, body: payload.Chat(sizeSmall, false), answer: "section"},
+	{path: "/embed", latency: 30 * time.Millisecond, body: payload.Service("/embed"), answer: `"vectors"`},
+	{path: "/rerank", latency: 40 * time.Millisecond, body: payload.Service("/rerank"), answer: `"score"`},
+	{
+		path: "/search", latency: 30 * time.Millisecond, body: payload.Service("/search"), answer: `"hits"`, stores: true,
+		about: " The replaced service waited 50 ms more for its vector store; here that is in the gateway, with 1,000 passages, and its work counts as the gateway's.",
+	},
+	{
+		path: "/retrieve", latency: 30 * time.Millisecond, body: payload.Service("/retrieve"), answer: `"hits"`, stores: true,
+		about: " The replaced service waited 50 ms more for its vector store and 80 ms for each of its graph queries; here both are in the gateway, with 1,000 passages and 137 entities.",
+	},
+	{
+		path: "/graph/extract", body: payload.Service("/graph/extract"), answer: `"EMPLOYED_AT"`,
+		about: " The three models asked take 300 ms, 100 ms and 2 s.",
+	},
+}
+
+// fill puts passages into the gateway's store.
+func fill(addr string) error {
+	_, err := post("http://"+addr+"/index/chunks", payload.Chunks(1000))
+	return err
 }
 
 // origin puts the load on Headrace that the replaced service was measured with.
@@ -58,7 +80,7 @@ func origin(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("origin", flag.ExitOnError)
 	fs.StringVar(&o.headrace, "headrace", "", "the gateway's `binary`; built if empty")
 	fs.StringVar(&o.out, "out", "", "`folder` for report.md and report.svg; the report is printed in any case")
-	fs.StringVar(&o.only, "only", "headrace", "`target` that gets the load")
+	only := fs.String("only", "", "comma-separated `paths`; all if empty")
 	callers := fs.String("callers", "1,10,50,200,1000,5000", "numbers of `callers` at the same time")
 	length := fs.Duration("for", 4*time.Second, "how long each of them calls")
 	if err := fs.Parse(args); err != nil {
@@ -78,9 +100,12 @@ func origin(ctx context.Context, args []string) error {
 		Machine: measure.Processor(), Versions: r.env["VERSION"] + ", " + runtime.Version(),
 	}
 	for _, e := range endpoints {
+		if *only != "" && !slices.Contains(strings.Split(*only, ","), e.path) {
+			continue
+		}
 		t := report.Table{
-			Name:  "/v1" + e.path,
-			About: fmt.Sprintf("Each caller sends its next request when it has its answer, for %v; the upstream takes %v. The replaced service is as recorded on another day; ° marks that other programs took more than half a processor then.", *length, e.latency),
+			Name:  e.path,
+			About: fmt.Sprintf("Each caller sends its next request when it has its answer, for %v; the upstream takes %v.%s The replaced service is as recorded on another day; ° marks that other programs took more than half a processor then.", *length, e.latency, e.about),
 		}
 		for n := range strings.SplitSeq(*callers, ",") {
 			count, err := strconv.Atoi(n)
@@ -88,7 +113,6 @@ func origin(ctx context.Context, args []string) error {
 				return fmt.Errorf("callers %q: %w", n, err)
 			}
 			s := e.scenario(count, *length)
-			s.targets = []string{o.only}
 			found, err := r.run(ctx, s)
 			if err != nil {
 				return err
@@ -96,10 +120,10 @@ func origin(ctx context.Context, args []string) error {
 			table := found.table()
 			t.Columns = table.Columns
 			for _, row := range table.Rows {
-				row.Name = fmt.Sprintf("**%s, %d callers**", row.Name, count)
+				row.Name = fmt.Sprintf("**headrace, %d callers**", count)
 				t.Rows = append(t.Rows, row)
 			}
-			t.Rows = append(t.Rows, recorded(records, e.replaces, count)...)
+			t.Rows = append(t.Rows, recorded(records, e.path, count)...)
 		}
 		result.Tables = append(result.Tables, t)
 	}
@@ -109,13 +133,18 @@ func origin(ctx context.Context, args []string) error {
 
 // scenario is the load of so many callers.
 func (e endpoint) scenario(callers int, length time.Duration) scenario {
-	return scenario{
-		name: fmt.Sprintf("%s, %d callers", e.path, callers), path: e.path, body: e.body, clients: callers, passes: 1, rounds: 1,
+	s := scenario{
+		name: fmt.Sprintf("%s, %d callers", e.path, callers), path: e.path, answer: e.answer, targets: []string{"origin"},
+		body: e.body, clients: callers, passes: 1, rounds: 1,
 		upstream: with(func(s *mock.Settings) { s.Latency, s.Numbers = e.latency, 1024 }),
 		load:     func(p *load.Pool) load.Result { return p.Closed(length) },
 		warm:     func(p *load.Pool) load.Result { return p.Closed(500 * time.Millisecond) },
 		metrics:  []metric{rps, p50, p95, p99, millis(cpu), resident, failures, foreign},
 	}
+	if e.stores {
+		s.setUp = fill
+	}
+	return s
 }
 
 // millis is a metric of processor time in milliseconds.
@@ -141,23 +170,21 @@ func readRecords() ([]record, error) {
 
 // recorded returns the rows of what the replaced service did with as many
 // callers.
-func recorded(list []record, names []string, callers int) []report.Row {
+func recorded(list []record, path string, callers int) []report.Row {
 	var rows []report.Row
-	for _, name := range names {
-		for _, r := range list {
-			if r.Endpoint != name || r.Callers != callers {
-				continue
-			}
-			mark := ""
-			if r.Foreign > 0.5 {
-				mark = " °"
-			}
-			row := report.Row{Name: fmt.Sprintf("replaced %s (%s), %d%s", name, r.Version, callers, mark)}
-			for _, v := range []float64{r.RPS, r.P50, r.P95, r.P99, r.CPU, r.RSS, 0, math.NaN()} {
-				row.Cells = append(row.Cells, stats.MedianOf([]float64{v}))
-			}
-			rows = append(rows, row)
+	for _, r := range list {
+		if r.Endpoint != path || r.Callers != callers {
+			continue
 		}
+		mark := ""
+		if r.Foreign > 0.5 {
+			mark = " °"
+		}
+		row := report.Row{Name: fmt.Sprintf("replaced (%s), %d callers%s", r.Version, callers, mark)}
+		for _, v := range []float64{r.RPS, r.P50, r.P95, r.P99, r.CPU, r.RSS, 0, math.NaN()} {
+			row.Cells = append(row.Cells, stats.MedianOf([]float64{v}))
+		}
+		rows = append(rows, row)
 	}
 	return rows
 }

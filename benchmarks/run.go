@@ -159,7 +159,7 @@ func (r *runner) take(s scenario, c *contestant, up *target.Process, control moc
 // prepare starts t and makes sure that it answers as it should, so that a
 // gateway that refuses everything does not win.
 func (r *runner) prepare(s scenario, t target.Target, control mock.Client) (*contestant, error) {
-	if err := control.Set(with(func(s *mock.Settings) { s.Chunks = 3 })); err != nil {
+	if err := control.Set(with(func(quick *mock.Settings) { quick.Chunks, quick.Numbers = 3, s.upstream.Numbers })); err != nil {
 		return nil, err
 	}
 	p, err := r.start(t)
@@ -167,7 +167,8 @@ func (r *runner) prepare(s scenario, t target.Target, control mock.Client) (*con
 		return nil, err
 	}
 	request := s.request(p)
-	if err := check(request, time.Minute); err != nil {
+	err = check(s.setUp, request, s.answer, time.Minute)
+	if err != nil {
 		p.Stop()
 		return nil, fmt.Errorf("%s: %w", t.Name, err)
 	}
@@ -187,16 +188,22 @@ func (r *runner) start(t target.Target) (*target.Process, error) {
 func (s scenario) request(p *target.Process) load.Request {
 	path := s.path
 	if path == "" {
-		path = "/chat/completions"
+		path = "/v1/chat/completions"
 	}
-	return load.Request{Addr: p.Addr, Path: p.Base + "/v1" + path, Header: p.Header, Body: s.body, Same: s.same}
+	return load.Request{Addr: p.Addr, Path: p.Base + path, Header: p.Header, Body: s.body, Same: s.same}
 }
 
-// check sends one request and looks at the answer. A server may need a moment
-// before it answers well.
-func check(q load.Request, patience time.Duration) error {
+// check readies a server, sends one request and looks for want in the answer. A
+// server may need a moment before it answers well.
+func check(setUp func(string) error, q load.Request, want string, patience time.Duration) error {
 	for end := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
-		err := checkOnce(q)
+		var err error
+		if setUp != nil {
+			err = setUp(q.Addr)
+		}
+		if err == nil {
+			err = checkOnce(q, want)
+		}
 		if err == nil || time.Now().After(end) {
 			return err
 		}
@@ -214,36 +221,44 @@ type refusal struct {
 
 func (r *refusal) Error() string { return fmt.Sprintf("status %d: %.300s", r.status, r.body) }
 
-func checkOnce(q load.Request) error {
-	req, err := http.NewRequest(http.MethodPost, "http://"+q.Addr+q.Path, bytes.NewReader(q.Body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+load.Key)
-	req.Header.Set("Content-Type", "application/json")
-	for _, h := range q.Header {
-		name, value, _ := strings.Cut(h, ":")
-		req.Header.Set(name, strings.TrimSpace(value))
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
+func checkOnce(q load.Request, want string) error {
+	b, err := post("http://"+q.Addr+q.Path, q.Body, q.Header...)
 	switch {
 	case err != nil:
 		return err
-	case resp.StatusCode != http.StatusOK:
-		return &refusal{resp.StatusCode, b}
-	case strings.HasSuffix(q.Path, "/embeddings"):
-		if !bytes.Contains(b, []byte(`"embedding"`)) {
-			return fmt.Errorf("no embedding in the answer: %.300s", b)
+	case want != "":
+		if !bytes.Contains(b, []byte(want)) {
+			return fmt.Errorf("no %s in the answer: %.300s", want, b)
 		}
 	case !bytes.Contains(b, []byte("section")) || !bytes.Contains(b, []byte(`"stop"`)):
 		return fmt.Errorf("not the upstream's answer: %.300s", b)
 	}
 	return nil
+}
+
+// post sends a body with the key of the benchmarks and returns the answer's, if its
+// status is 200.
+func post(url string, body []byte, headers ...string) ([]byte, error) {
+	req, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+load.Key)
+	req.Header.Set("Content-Type", "application/json")
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ":")
+		req.Header.Set(name, strings.TrimSpace(value))
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = &refusal{resp.StatusCode, b}
+	}
+	return b, err
 }
 
 // targets returns those that take part in s.

@@ -19,7 +19,9 @@ type scenario struct {
 	base    string // the target that others are compared with
 
 	upstream mock.Settings
-	path     string // below /v1; chat completions if empty
+	path     string                  // /v1/chat/completions if empty
+	answer   string                  // what an answer has in it; the upstream's words if empty
+	setUp    func(addr string) error // readies a target for the load; may be nil
 	body     []byte
 	same     bool // whether all requests are equal
 	clients  int

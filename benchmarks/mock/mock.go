@@ -2,10 +2,14 @@
 // OpenAI's that costs as little as possible and behaves as badly as asked.
 //
 //	POST */chat/completions  about 1 KB, or a stream where the body asks for one
-//	POST */embeddings        one vector
+//	POST */embeddings        one vector for each input
+//	POST */rerank            a score for each document
 //	GET  */models            two models
 //	GET  /_mock/set?latency=20ms&tail=0.05   new settings, see Settings
 //	GET  /_mock/stats        what happened since the last call, see Stats
+//
+// A chat model called graph-300ms answers with a small knowledge graph, after 300 ms
+// whatever the settings say.
 //
 // It does not check requests. Each event of a stream carries the time at
 // which it was sent, as "@nanoseconds@" in its text, so that a client on the
@@ -93,7 +97,11 @@ func (m *Server) handle(ctx *fasthttp.RequestCtx) {
 	case bytes.HasSuffix(path, []byte("/embeddings")):
 		m.calls.Add(1)
 		m.think(ctx, s)
-		ctx.SetBody(embedding(s.Numbers))
+		ctx.SetBody(embeddings(ctx.PostBody(), s.Numbers))
+	case bytes.HasSuffix(path, []byte("/rerank")):
+		m.calls.Add(1)
+		m.think(ctx, s)
+		ctx.SetBody(ranking(ctx.PostBody()))
 	case bytes.HasSuffix(path, []byte("/models")):
 		ctx.SetBodyString(models)
 	case string(path) == "/_mock/set":
@@ -107,6 +115,11 @@ func (m *Server) handle(ctx *fasthttp.RequestCtx) {
 
 func (m *Server) chat(ctx *fasthttp.RequestCtx, s *Settings) {
 	m.calls.Add(1)
+	if wait, ok := graphModel(ctx.PostBody()); ok {
+		time.Sleep(wait)
+		ctx.SetBodyString(graphAnswer)
+		return
+	}
 	if !m.think(ctx, s) {
 		ctx.SetConnectionClose()
 		return
@@ -183,26 +196,6 @@ func hungUp(c net.Conn, d time.Duration) bool {
 	_, err := c.Read(b[:])
 	timeout, ok := err.(net.Error)
 	return !ok || !timeout.Timeout() || c.SetReadDeadline(time.Time{}) != nil
-}
-
-var embeddings sync.Map // number of numbers → body
-
-// embedding returns the answer with a vector of n numbers, the same every time.
-func embedding(n int) []byte {
-	if b, ok := embeddings.Load(n); ok {
-		return b.([]byte)
-	}
-	rnd := rand.New(rand.NewPCG(1, uint64(n)))
-	b := []byte(`{"object":"list","data":[{"object":"embedding","index":0,"embedding":[`)
-	for i := range n {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = fmt.Appendf(b, "%.6f", rnd.Float64()*2-1)
-	}
-	b = append(b, `]}],"model":"text-embedding-3-small","usage":{"prompt_tokens":8,"total_tokens":8}}`...)
-	embeddings.Store(n, b)
-	return b
 }
 
 func (m *Server) set(ctx *fasthttp.RequestCtx) {

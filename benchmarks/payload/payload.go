@@ -4,6 +4,7 @@ package payload
 
 import (
 	"bytes"
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -70,6 +71,38 @@ func Image(size int) []byte {
 // Embeddings returns an embeddings request for one text.
 func Embeddings() []byte {
 	return []byte(`{"model":"text-embedding-3-small","input":"` + Mark + strings.Repeat("0", ReferenceLen) + `: the export job stops at 37 percent"}`)
+}
+
+// Service returns a request to an endpoint of the service that Headrace replaces,
+// or nil if there is none.
+func Service(path string) []byte {
+	const question = Mark + "0000000000000000: why does the export job stop at 37 percent?"
+	switch path {
+	case "/embed":
+		return []byte(`{"texts":["` + question + `"]}`)
+	case "/rerank":
+		return []byte(`{"query":"` + question + `","top_n":5,"documents":["` + strings.Join(turns[:], `","`) + `","` + strings.Join(turns[:], `","`) + `"]}`)
+	case "/search":
+		return []byte(`{"query":"` + question + `","top_k":5}`)
+	case "/retrieve":
+		return []byte(`{"query":"` + question + `","top_k":5,"include_subgraph":true,"max_hops":1}`)
+	case "/graph/extract":
+		return []byte(`{"context":"` + question + ` Bob joined Acme.","min_nodes":1,"min_edges":1,"provider_chain":["graph-300ms","graph-100ms","graph-2s"]}`)
+	}
+	return nil
+}
+
+// Chunks returns a request to index n passages, each with two entities that it shares
+// with others.
+func Chunks(n int) []byte {
+	b := []byte(`{"chunks":[`)
+	for i := range n {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = fmt.Appendf(b, `{"doc_id":"manual-%d","text":"Section %d. %s","entities":["worker %d","queue %d"]}`, i/10, i, turns[i%len(turns)], i%100, i%37)
+	}
+	return append(b, "]}"...)
 }
 
 // Reference returns where the reference begins in b, or -1.

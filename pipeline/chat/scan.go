@@ -1,5 +1,10 @@
 package chat
 
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
 // maxDepth is how many objects and arrays may stand inside one another, the
 // outermost included.
 const maxDepth = 64
@@ -193,6 +198,15 @@ func (s *scanner) number() *Error {
 
 // digits returns the index of the first byte from i on that is no digit.
 func digits(b []byte, i int) int {
+	for i+8 <= len(b) {
+		// Above 9 the sum has its high bit set, below 0 the difference; what is
+		// carried or borrowed reaches only bytes behind the first such one.
+		x := binary.LittleEndian.Uint64(b[i:])
+		if m := ((x + ones*(0x80-'9'-1)) | (x - ones*'0')) & highs; m != 0 {
+			return i + bits.TrailingZeros64(m)>>3
+		}
+		i += 8
+	}
 	for i < len(b) && b[i]-'0' <= 9 {
 		i++
 	}

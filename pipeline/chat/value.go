@@ -178,36 +178,54 @@ func stringEnd(b []byte, i int) int {
 
 // valueEnd returns the index behind the value that begins at i; i if none does.
 func valueEnd(b []byte, i int) int {
+	if i >= len(b) {
+		return i
+	}
+	switch b[i] {
+	case '"':
+		return stringEnd(b, i)
+	case '{', '[':
+		return containerEnd(b, i)
+	}
+	for i < len(b) && !bounds[b[i]] {
+		i++
+	}
+	return i
+}
+
+// containerEnd returns the index behind the object or array that begins at i, or
+// len(b) if it does not end.
+func containerEnd(b []byte, i int) int {
 	depth := 0
 	for i < len(b) {
-		switch b[i] {
-		case '"':
+		switch c := b[i]; {
+		case !nests[c]:
+			i++
+		case c == '"':
 			i = stringEnd(b, i)
-		case '{', '[':
+		case c == '{' || c == '[':
 			depth++
 			i++
-			continue
-		case '}', ']':
-			if depth == 0 {
-				return i
-			}
-			depth--
-			i++
-		case ',', ':', ' ', '\t', '\n', '\r':
-			if depth == 0 {
-				return i
-			}
-			i++
-			continue
 		default:
 			i++
-			for i < len(b) && b[i] > ' ' && b[i] != ',' && b[i] != ']' && b[i] != '}' && b[i] != '"' {
-				i++
+			if depth--; depth == 0 {
+				return i
 			}
-		}
-		if depth == 0 {
-			return i
 		}
 	}
 	return i
+}
+
+// bounds holds what ends a number or a word, nests what may begin or end something
+// that holds more than itself.
+var (
+	bounds = set(",:]}{[\" \t\n\r")
+	nests  = set(`"{[]}`)
+)
+
+func set(chars string) (t [256]bool) {
+	for i := range len(chars) {
+		t[chars[i]] = true
+	}
+	return t
 }

@@ -1,10 +1,12 @@
 package service
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"strconv"
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/ask"
@@ -70,7 +72,8 @@ func (h *embedEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, next 
 	if err != nil {
 		return failed("embed_error", err)
 	}
-	return reply(ex, embedReply{OK: true, Vectors: vectors, Dim: dim})
+	ask.Set(ex, 200, embedReply(vectors, dim))
+	return nil
 }
 
 type embedRequest struct {
@@ -80,30 +83,47 @@ type embedRequest struct {
 	Dimensions int      `json:"dimensions,omitempty"`
 }
 
-type embedReply struct {
-	OK      bool              `json:"ok"`
-	Vectors []json.RawMessage `json:"vectors"`
-	Dim     int               `json:"dim"`
+// embedReply is the answer. The vectors go into it as they are.
+func embedReply(vectors [][]byte, dim int) []byte {
+	size := len(`{"ok":true,"vectors":[],"dim":65536}`) + len(vectors)
+	for _, v := range vectors {
+		size += len(v)
+	}
+	b := append(make([]byte, 0, size), `{"ok":true,"vectors":[`...)
+	for i, v := range vectors {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, v...)
+	}
+	b = strconv.AppendInt(append(b, `],"dim":`...), int64(dim), 10)
+	return append(b, '}')
 }
 
 // vectorsOf takes the n vectors out of an answer, by their index, as they are
 // written there.
-func vectorsOf(answer []byte, n int) (vectors []json.RawMessage, dim int, err error) {
+func vectorsOf(answer []byte, n int) (vectors [][]byte, dim int, err error) {
 	unusable := func(why string) error {
 		return &pipeline.Error{Status: 502, Code: "upstream_protocol", Fault: pipeline.UpstreamFault, Err: fmt.Errorf("the upstream's embeddings cannot be used: %s", why)}
 	}
 	if chat.Valid(answer) != nil {
 		return nil, 0, unusable("they are no JSON")
 	}
-	vectors = make([]json.RawMessage, n)
+	vectors = make([][]byte, n)
 	i := 0
 	for e := range chat.Array(chat.Get(answer, "data")) {
-		at := i
-		if index, ok := chat.Int(chat.Get(e, "index")); ok {
-			at = int(index)
+		at, v := i, []byte(nil)
+		for key, value := range chat.Object(e) {
+			switch string(key) {
+			case "index":
+				if index, ok := chat.Int(value); ok {
+					at = int(index)
+				}
+			case "embedding":
+				v = value
+			}
 		}
-		v := chat.Get(e, "embedding")
-		if at < 0 || at >= n || vectors[at] != nil || len(v) == 0 || v[0] != '[' {
+		if at < 0 || at >= n || vectors[at] != nil || !isFlat(v) {
 			return nil, 0, unusable("an index or a vector is wrong")
 		}
 		vectors[at] = v
@@ -112,8 +132,13 @@ func vectorsOf(answer []byte, n int) (vectors []json.RawMessage, dim int, err er
 	if i != n {
 		return nil, 0, unusable(fmt.Sprintf("%d for %d texts", i, n))
 	}
-	for range chat.Array(vectors[0]) {
-		dim++
+	if len(bytes.Trim(vectors[0], "[] \t\r\n")) > 0 {
+		dim = bytes.Count(vectors[0], []byte{','}) + 1
 	}
 	return vectors, dim, nil
+}
+
+// isFlat reports whether v is an array without texts, objects and arrays in it.
+func isFlat(v []byte) bool {
+	return len(v) > 0 && v[0] == '[' && bytes.IndexByte(v[1:], '[') < 0 && bytes.IndexByte(v, '{') < 0 && bytes.IndexByte(v, '"') < 0
 }

@@ -35,7 +35,7 @@ type Store interface {
 }
 
 // Component describes embedded to a registry.
-var Component = config.Define[Store]("embedded", Config{Durability: DurablePower}, source)
+var Component = config.Define[Store]("embedded", Config{Durability: DurablePower, Memory: 64 << 20}, source)
 
 // Config keeps points, texts and graph in one file and answers from memory.
 type Config struct {
@@ -48,6 +48,9 @@ type Config struct {
 	// of the gateway in any way; with power, the end of the machine too, for
 	// which every write waits for the disk.
 	Durability string `yaml:"durability" check:"enum=process|power"`
+	// Memory is for passages and vectors that were read from the file lately,
+	// half of it for each. The indexes, which hold every point, come on top.
+	Memory config.Size `yaml:"memory" check:"min=0,max=1TiB"`
 }
 
 // What Durability may be.
@@ -65,6 +68,8 @@ func (c Config) Build(ctx context.Context, env config.Env) (Store, error) {
 	s := &store{
 		file: f, log: env.Log, writer: make(chan struct{}, 1),
 		collections: map[string]*collection{}, graphs: map[string]*graph{},
+		vectors:  newRecent(int(c.Memory/2), func(v []float32) int { return 4*len(v) + overhead }),
+		passages: newRecent(int(c.Memory/2), kept.size),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -88,6 +93,9 @@ type store struct {
 	file   *file
 	log    *slog.Logger
 	writer chan struct{}
+
+	vectors  *recent[[]float32]
+	passages *recent[kept]
 
 	ctx  context.Context // of what goes on in the background; ends with Close
 	stop context.CancelFunc

@@ -293,7 +293,7 @@ func (s *store) Fetch(ctx context.Context, tenant, collection string, ids []stri
 	if len(rows) == 0 {
 		return nil, nil
 	}
-	found, err := s.passages(ctx, c, tenant, rows)
+	found, err := s.read(ctx, c, tenant, rows)
 	if err != nil {
 		return nil, err
 	}
@@ -306,24 +306,47 @@ func (s *store) Fetch(ctx context.Context, tenant, collection string, ids []stri
 	return out, nil
 }
 
-// passages reads rows of one tenant. Rows are never used again, and the tenant
-// is asked for all the same; the pluses keep SQLite from going through all that
-// the tenant has instead of fetching the rows.
-func (s *store) passages(ctx context.Context, c *collection, tenant string, rows []int64) (map[int64]pipeline.Passage, error) {
+// kept is a passage, and whose it is.
+type kept struct {
+	pipeline.Passage
+	tenant     string
+	collection int64
+}
+
+// overhead is what keeping something costs beside its own bytes.
+const overhead = 256
+
+func (k kept) size() int {
+	return overhead + len(k.ID) + len(k.DocID) + len(k.ChunkID) + len(k.Text) + len(k.Metadata)
+}
+
+// read returns rows of one tenant. Rows are never used again, and the tenant is asked
+// for all the same; the pluses keep SQLite from going through all that the tenant has
+// instead of fetching the rows.
+func (s *store) read(ctx context.Context, c *collection, tenant string, rows []int64) (map[int64]pipeline.Passage, error) {
+	out := make(map[int64]pipeline.Passage, len(rows))
+	rows = s.passages.get(rows, func(row int64, k kept) {
+		if k.tenant == tenant && k.collection == c.key {
+			out[row] = k.Passage
+		}
+	})
+	if len(rows) == 0 {
+		return out, nil
+	}
 	list, err := json.Marshal(rows)
 	if err != nil {
 		return nil, err
 	}
-	out := make(map[int64]pipeline.Passage, len(rows))
 	err = each(ctx, s.file.read, func(scan func(...any) error) error {
 		var row int64
 		var p pipeline.Passage
-		var text []byte
+		var text sql.RawBytes
 		if err := scan(&row, &p.ID, &p.DocID, &p.ChunkID, &p.Index, &text, &p.Metadata); err != nil {
 			return err
 		}
 		p.Text = string(text)
 		out[row] = p
+		s.passages.put(row, kept{p, tenant, c.key})
 		return nil
 	}, `SELECT row, id, doc_id, chunk_id, idx, text, metadata FROM points
 		WHERE row IN (SELECT value FROM json_each(?)) AND +tenant = ? AND +collection = ?`, string(list), tenant, c.key)

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ func (s *store) Search(ctx context.Context, q pipeline.SearchQuery) (pipeline.Le
 	}
 	var near []hit
 	if vector != nil {
-		near, err = s.nearest(ctx, c, q.Tenant, v, vector, limit)
+		near, err = s.nearest(ctx, c, v, vector, limit)
 	}
 	wg.Wait()
 	if err = errors.Join(err, failed, ended(ctx)); err != nil {
@@ -130,7 +131,7 @@ func (s *store) columns(c *collection, q pipeline.SearchQuery, p *part, n int, m
 // nearest finds what is nearest to a vector of unit length: by the signs of the
 // rotated vectors, then by their codes, then by the vectors themselves, which
 // are in the file.
-func (s *store) nearest(ctx context.Context, c *collection, tenant string, v *view, vector []float32, limit int) ([]hit, error) {
+func (s *store) nearest(ctx context.Context, c *collection, v *view, vector []float32, limit int) ([]hit, error) {
 	q := c.turn.encode(vector)
 	near, err := v.nearest(q, v.candidates, 2*limit+20)
 	if err != nil || ended(ctx) != nil {
@@ -142,24 +143,38 @@ func (s *store) nearest(ctx context.Context, c *collection, tenant string, v *vi
 		rows[i] = v.rows[h.slot]
 		slots[rows[i]] = h.slot
 	}
+	best := newTop(limit, v.ids)
+	err = s.exact(ctx, c, rows, func(row int64, stored []float32) {
+		best.push(hit{slots[row], dot(vector, stored)})
+	})
+	return best.sorted(), err
+}
+
+// exact calls found with the vectors of rows, in any order.
+func (s *store) exact(ctx context.Context, c *collection, rows []int64, found func(row int64, vector []float32)) error {
+	rows = s.vectors.get(rows, found)
+	if len(rows) == 0 {
+		return nil
+	}
 	list, err := json.Marshal(rows)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	best := newTop(limit, v.ids)
 	err = each(ctx, s.file.read, func(scan func(...any) error) error {
 		var row int64
-		var raw []byte
+		var raw sql.RawBytes
 		if err := scan(&row, &raw); err != nil {
 			return err
 		}
 		if len(raw) != 4*c.dims {
 			return fmt.Errorf("%w: vector %d has %d bytes", errDamaged, row, len(raw))
 		}
-		best.push(hit{slots[row], dot(vector, vectorOf(raw))})
+		vector := vectorOf(raw)
+		s.vectors.put(row, vector)
+		found(row, vector)
 		return nil
 	}, "SELECT row, vector FROM vectors WHERE row IN (SELECT value FROM json_each(?))", string(list))
-	return best.sorted(), reading(ctx, s.file, err)
+	return reading(ctx, s.file, err)
 }
 
 // nearest returns the slots nearest to q by their codes. Where there are many
@@ -253,7 +268,7 @@ func parallel(workers int, f func(worker int)) error {
 // legs reads the passages of both legs.
 func (s *store) legs(ctx context.Context, c *collection, tenant string, v *view, near, words []hit) (pipeline.Legs, error) {
 	var legs pipeline.Legs
-	var rows []int64
+	rows := make([]int64, 0, len(near)+len(words))
 	for _, h := range near {
 		rows = append(rows, v.rows[h.slot])
 	}
@@ -263,7 +278,7 @@ func (s *store) legs(ctx context.Context, c *collection, tenant string, v *view,
 	if len(rows) == 0 {
 		return legs, nil
 	}
-	found, err := s.passages(ctx, c, tenant, rows)
+	found, err := s.read(ctx, c, tenant, rows)
 	if err != nil {
 		return legs, err
 	}
