@@ -24,7 +24,7 @@ var source string
 
 // Component describes embedder to a registry.
 var Component = config.Define[pipeline.Embedder]("embedder", Config{
-	Batch: 256, Parallel: 4, Timeout: 30 * time.Second, Cache: 64 << 20,
+	Batch: 256, Parallel: 4, Questions: 256, Timeout: 30 * time.Second, Cache: 64 << 20,
 }, source)
 
 // Config turns texts into vectors by asking an upstream for embeddings.
@@ -45,8 +45,11 @@ type Config struct {
 	PassagePrefix string `yaml:"passage_prefix"`
 	// Batch is how many texts go into one call.
 	Batch int `yaml:"batch" check:"min=1,max=2048"`
-	// Parallel is how many calls run at once.
+	// Parallel is how many calls for what is stored run at once.
 	Parallel int `yaml:"parallel" check:"min=1,max=64"`
+	// Questions is how many calls for questions run at once. They do not wait
+	// for those for what is stored.
+	Questions int `yaml:"questions" check:"min=1,max=65536"`
 	// Timeout bounds one call.
 	Timeout time.Duration `yaml:"timeout" check:"min=1ms"`
 	// Cache is how much memory vectors may take that were made before. At 0
@@ -58,7 +61,7 @@ type Config struct {
 func (c Config) Build(_ context.Context, env config.Env) (pipeline.Embedder, error) {
 	e := &embedder{
 		Config: c, provider: c.Provider.Get(), vectors: newVectors(int64(c.Cache)),
-		flights: map[key]place{}, turns: make(chan struct{}, c.Parallel),
+		flights: map[key]place{}, storing: make(chan struct{}, c.Parallel), asking: make(chan struct{}, c.Questions),
 		texts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "headrace_embedder_texts_total",
 			Help: "Texts to be turned into vectors, by where the vector came from.",
@@ -84,7 +87,8 @@ type embedder struct {
 	Config
 	provider pipeline.Provider
 	vectors  *vectors
-	turns    chan struct{} // one for each call that runs
+	storing  chan struct{} // one for each call that runs for what is stored
+	asking   chan struct{} // and for questions
 	fleet
 	flights map[key]place // guarded by fleet.mu
 
@@ -117,7 +121,11 @@ func (e *embedder) Embed(ctx context.Context, texts []string, purpose pipeline.P
 	if len(missing) == 0 {
 		return out, nil
 	}
-	return out, e.fetch(ctx, missing, out)
+	turns := e.storing
+	if purpose == pipeline.ForAsking {
+		turns = e.asking
+	}
+	return out, e.fetch(ctx, missing, turns, out)
 }
 
 // keyed returns the text as it is sent, and its key.

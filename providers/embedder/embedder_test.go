@@ -195,10 +195,39 @@ func TestCoalescing(t *testing.T) {
 	})
 }
 
+// Questions wait neither for each other nor for what is being stored.
+func TestQuestionsDoNotQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := &upstream{delay: time.Second}
+		e := build(t, "batch: 1, parallel: 2, questions: 150", u)
+		embed := func(text string, purpose pipeline.Purpose, want time.Duration) {
+			began := time.Now()
+			if _, err := e.Embed(t.Context(), []string{text}, purpose); err != nil || time.Since(began) != want {
+				t.Errorf("%s: %v after %v, want it after %v", text, err, time.Since(began), want)
+			}
+		}
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() { // two at a time
+				time.Sleep(time.Duration(i) * time.Millisecond)
+				embed(fmt.Sprint("passage ", i), pipeline.ForStoring, time.Second+time.Duration(i/2)*(time.Second-2*time.Millisecond))
+			})
+		}
+		time.Sleep(10 * time.Millisecond)
+		for i := range 150 {
+			wg.Go(func() { embed(fmt.Sprint("question ", i), pipeline.ForAsking, time.Second) })
+		}
+		wg.Wait()
+		if most := u.most.Load(); most != 152 {
+			t.Errorf("%d calls at once, want 152", most)
+		}
+	})
+}
+
 func TestNobodyWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := &upstream{delay: time.Hour}
-		e := build(t, "batch: 1, parallel: 1, timeout: 24h", u)
+		e := build(t, "batch: 1, questions: 1, timeout: 24h", u)
 		ctx, stop := context.WithTimeout(t.Context(), time.Second)
 		defer stop()
 		began := time.Now()

@@ -20,6 +20,7 @@ type wanted struct {
 type flight struct {
 	texts   []string
 	keys    []key
+	turns   chan struct{}
 	waiters int // guarded by fleet.mu
 	cancel  context.CancelCauseFunc
 
@@ -42,8 +43,8 @@ type fleet struct {
 
 // fetch fills out at the places that are wanted, from flights that are under
 // way or that it starts.
-func (e *embedder) fetch(ctx context.Context, list []wanted, out [][]float32) error {
-	places, mine := e.board(list)
+func (e *embedder) fetch(ctx context.Context, list []wanted, turns chan struct{}, out [][]float32) error {
+	places, mine := e.board(list, turns)
 	err := e.await(ctx, list, places, out)
 	if err == nil || ctx.Err() != nil || !joined(places, mine) {
 		return err
@@ -55,7 +56,7 @@ func (e *embedder) fetch(ctx context.Context, list []wanted, out [][]float32) er
 			rest = append(rest, w)
 		}
 	}
-	places, _ = e.board(rest)
+	places, _ = e.board(rest, turns)
 	return e.await(ctx, rest, places, out)
 }
 
@@ -70,7 +71,7 @@ func joined(places []place, mine map[*flight]bool) bool {
 }
 
 // board finds a flight for each text and counts the caller as waiting for it.
-func (e *embedder) board(list []wanted) (places []place, mine map[*flight]bool) {
+func (e *embedder) board(list []wanted, turns chan struct{}) (places []place, mine map[*flight]bool) {
 	places = make([]place, len(list))
 	mine = map[*flight]bool{}
 	waits := map[*flight]bool{}
@@ -85,7 +86,7 @@ func (e *embedder) board(list []wanted) (places []place, mine map[*flight]bool) 
 			shared++
 		} else {
 			if open == nil || len(open.texts) == e.Batch {
-				open = &flight{done: make(chan struct{})}
+				open = &flight{turns: turns, done: make(chan struct{})}
 				started, mine[open] = append(started, open), true
 			}
 			p = place{open, len(open.texts)}
@@ -167,8 +168,8 @@ func (e *embedder) fly(ctx context.Context, f *flight) {
 		e.mu.Unlock()
 	}()
 	select {
-	case e.turns <- struct{}{}:
-		defer func() { <-e.turns }()
+	case f.turns <- struct{}{}:
+		defer func() { <-f.turns }()
 	case <-ctx.Done():
 		f.err = pipeline.Cause(ctx)
 		return
