@@ -334,11 +334,12 @@ func TestPaths(t *testing.T) {
 	f("GET", "/v1/files?limit=0", `{"op":"other","uri":"/v1/files?limit=0","method":"GET","n":0}`)
 	f("POST", "/v1/files", `{"op":"other","uri":"/v1/files","method":"POST","n":0}`)
 	f("PATCH", "/v1/a%20b/c", `{"op":"other","uri":"/v1/a%20b/c","method":"PATCH","n":0}`)
+	f("GET", "/v1/files/a%2Eb/..c/%2e%2ed", `{"op":"other","uri":"/v1/files/a%2Eb/..c/%2e%2ed","method":"GET","n":0}`)
 	f("DELETE", "/v1/models/ft:a", `{"op":"other","uri":"/v1/models/ft:a","method":"DELETE","n":0}`)
 	f("GET", "/v1/models/plain", `{"id":"plain","object":"model","created":1700000000,"owned_by":"headrace"}`)
 	f("GET", "/models/plain", `{"id":"plain","object":"model","created":1700000000,"owned_by":"headrace"}`)
 	f("GET", "/v1/models/a%2Fb", `{"op":"models","uri":"/v1/models/a%2Fb","method":"GET","n":0}`)
-	for _, p := range []string{"//v1/files", "/v1//files", "/v1/./files", "/v1/../files", "/v1/%2e%2e/files", "/v1/a%2fb", "/v1/a%5Cb", "/v1/%00", "/v1/%zz", "/v1/a%2", "/v1/.."} {
+	for _, p := range []string{"//v1/files", "/v1//files", "/v1/./files", "/v1/../files", "/v1/%2e%2e/files", "/v1/.%2E", "/v1/%2e/files", "/v1/.../files", "/v1/a%2fb", "/v1/a%5Cb", "/v1/%00", "/v1/%zz", "/v1/a%2", "/v1/.."} {
 		r.wantError("GET "+p+" HTTP/1.1\r\nHost: a\r\n\r\n", 400, "ambiguous_path")
 	}
 	r.wantError("GET /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n", 404, "unknown_path")

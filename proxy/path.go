@@ -17,7 +17,7 @@ type target struct {
 	absolute bool // the client sent a whole URL
 }
 
-var errPath = errors.New("the path may not hold empty or dot segments, backslashes, or encoded slashes, dots and controls")
+var errPath = errors.New("the path may not hold empty or dot segments, backslashes, or encoded slashes and controls")
 
 // canonical reads the request target. A path that a server behind this one
 // could read in another way is refused rather than repaired.
@@ -70,7 +70,7 @@ func isPlain(path []byte) bool {
 			} else if len(rest) == 0 {
 				return true // a slash at the very end
 			}
-			if len(rest) == 0 || string(rest) == "." || string(rest) == ".." {
+			if len(rest) == 0 || isDots(rest) {
 				return false
 			}
 		case '\\':
@@ -84,9 +84,25 @@ func isPlain(path []byte) bool {
 				return false
 			}
 			switch c := byte(hi<<4 | lo); {
-			case c == '/', c == '\\', c == '.', c < ' ', c == 0x7f:
+			case c == '/', c == '\\', c < ' ', c == 0x7f:
 				return false
 			}
+		}
+	}
+	return true
+}
+
+// isDots reports whether a segment is nothing but dots, encoded or not: one or two
+// mean another place, and to some servers so do more.
+func isDots(segment []byte) bool {
+	for len(segment) > 0 {
+		switch {
+		case segment[0] == '.':
+			segment = segment[1:]
+		case len(segment) >= 3 && equalFold(segment[:3], "%2e"):
+			segment = segment[3:]
+		default:
+			return false
 		}
 	}
 	return true

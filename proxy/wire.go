@@ -38,7 +38,6 @@ const (
 // framing is what a head says about the body that follows it.
 type framing struct {
 	http10  bool
-	connect bool
 	chunked bool
 	length  int64 // declared; -1 if not
 	seen    uint32
