@@ -67,10 +67,7 @@ func (j *job) run() error {
 	if err != nil {
 		return err
 	}
-	j.route, err = j.site.find(j.ctx, path)
-	if err != nil {
-		return err
-	}
+	j.route = j.site.find(j.ctx, &path)
 	j.exchange(path)
 	j.conn.arm(j.ex.Scope(), j.began)
 	if err := j.chain(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -336,6 +337,8 @@ func TestPaths(t *testing.T) {
 	f("PATCH", "/v1/a%20b/c", `{"op":"other","uri":"/v1/a%20b/c","method":"PATCH","n":0}`)
 	f("GET", "/v1/files/a%2Eb/..c/%2e%2ed", `{"op":"other","uri":"/v1/files/a%2Eb/..c/%2e%2ed","method":"GET","n":0}`)
 	f("DELETE", "/v1/models/ft:a", `{"op":"other","uri":"/v1/models/ft:a","method":"DELETE","n":0}`)
+	f("DELETE", "/files/a?b", `{"op":"other","uri":"/v1/files/a?b","method":"DELETE","n":0}`)
+	f("GET", "http://x.example/responses/a", `{"op":"other","uri":"/v1/responses/a","method":"GET","n":0}`)
 	f("GET", "/v1/models/plain", `{"id":"plain","object":"model","created":1700000000,"owned_by":"headrace"}`)
 	f("GET", "/models/plain", `{"id":"plain","object":"model","created":1700000000,"owned_by":"headrace"}`)
 	f("GET", "/v1/models/a%2Fb", `{"op":"models","uri":"/v1/models/a%2Fb","method":"GET","n":0}`)
@@ -344,6 +347,49 @@ func TestPaths(t *testing.T) {
 	}
 	r.wantError("GET /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n", 404, "unknown_path")
 	r.wantError("DELETE /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n", 404, "unknown_path")
+	r.wantError("GET /chat HTTP/1.1\r\nHost: a\r\n\r\n", 404, "unknown_path")
+}
+
+// TestEveryPathWithoutVersion needs all of OpenAI's paths to be known without /v1.
+func TestEveryPathWithoutVersion(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join(shared(t, "openai-openapi"), "openapi.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(raw)) {
+		path, ok := strings.CutPrefix(line, "  /")
+		path, _, _ = strings.Cut(path, ":\n")
+		path, _, _ = strings.Cut(path, "?")
+		if !ok {
+			continue
+		}
+		n++
+		got, err := canonical([]byte("/" + path))
+		if err != nil || !got.bare && !got.complete() || string(got.path) != "/v1/"+path {
+			t.Errorf("/%s: %q %v", path, got.path, err)
+		}
+	}
+	if n < 150 {
+		t.Errorf("only %d paths found", n)
+	}
+}
+
+func TestDeclaredPathsGoBeforeCompletedOnes(t *testing.T) {
+	scripts.Store(t.Name(), script(func(_ context.Context, ex *pipeline.Exchange) error {
+		return answer(ex, ex.Route+" "+string(ex.Request.Header.RequestURI()))
+	}))
+	text := strings.Replace(file(t.Name(), ""), "routes:\n", "routes:\n  - { name: own, match: { path: /files/* }, chain: [ ask: {} ] }\n", 1)
+	r := startFile(t, func() string { return text })
+	f := func(path, want string) {
+		t.Helper()
+		if _, got, err := r.raw("GET " + path + " HTTP/1.1\r\nHost: a\r\n\r\n"); got != want {
+			t.Errorf("%s: %q %v; want %q", path, got, err, want)
+		}
+	}
+	f("/files/a", "own /files/a")
+	f("/files", "rest /v1/files")
+	f("/v1/files/a", "rest /v1/files/a")
 }
 
 func TestModelsAreListed(t *testing.T) {

@@ -46,6 +46,40 @@ func canonical(uri []byte) (target, error) {
 	return t, nil
 }
 
+// complete puts /v1 in front of a path that belongs to OpenAI's API and was asked for
+// without it. It reports false if there is nothing to put in front.
+func (t *target) complete() bool {
+	if t.bare || !families[string(family(t.path))] {
+		return false
+	}
+	t.path, t.bare = append([]byte("/v1"), t.path...), true
+	return true
+}
+
+// family is the first part of path, and the first two for chats: /chat alone means
+// something else.
+func family(path []byte) []byte {
+	path = bytes.TrimPrefix(path, root)
+	if bytes.HasPrefix(path, []byte("chat/completions/")) {
+		return path[:len("chat/completions")]
+	}
+	if i := bytes.IndexByte(path, '/'); i >= 0 {
+		return path[:i]
+	}
+	return path
+}
+
+// families are the first parts of the paths of OpenAI's API, but for those that
+// recognise knows. Nothing else is completed: what strangers look for is not asked of
+// the upstream.
+var families = map[string]bool{
+	"agents": true, "assistants": true, "audio": true, "batches": true, "chat/completions": true, "chatkit": true,
+	"containers": true, "content_provenance_checks": true, "conversations": true, "decisions": true, "evals": true,
+	"files": true, "fine_tuning": true, "images": true, "live": true, "moderations": true, "organization": true,
+	"projects": true, "realtime": true, "responses": true, "safety": true, "skills": true, "threads": true, "uploads": true,
+	"vaults": true, "vector_stores": true, "videos": true, "webhook_endpoints": true, "webhook_event_types": true,
+}
+
 // operation is what the method makes of the path: OpenAI also lets clients
 // list, change and delete at the paths of operations, which is passed through.
 func (t *target) operation(method []byte) pipeline.Operation {

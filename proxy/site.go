@@ -112,31 +112,45 @@ func (s *site) add(r *route, paths []string, taken map[string]bool) {
 }
 
 // find returns the route for a request. There is always one: what no route
-// claims is answered, behind authentication, by nowhere.
-func (s *site) find(ctx *fasthttp.RequestCtx, t target) (*route, error) {
+// claims, with /v1 in front either, is answered, behind authentication, by nowhere.
+func (s *site) find(ctx *fasthttp.RequestCtx, t *target) *route {
 	method := ctx.Request.Header.Method()
 	if t.bare {
 		if r := s.bare[string(plainPath(t.uri))]; r != nil && r.takes(method) {
-			return r, nil
+			return r
 		} else if r != nil && r.refuse != nil {
-			return s.wrong[string(plainPath(t.uri))], nil
+			return s.wrong[string(plainPath(t.uri))]
 		}
 	}
+	if r := s.claims(ctx, method, t); r != nil {
+		return r
+	}
+	if r := s.astray(plainPath(t.uri)); r != nil {
+		return r
+	}
+	if t.complete() {
+		if r := s.claims(ctx, method, t); r != nil {
+			return r
+		}
+	}
+	return s.nowhere
+}
+
+// claims returns the declared route for a method on the path of t, nil if there is
+// none.
+func (s *site) claims(ctx *fasthttp.RequestCtx, method []byte, t *target) *route {
 	if h, _ := s.static.Lookup(methodName(method), pathName(t), ctx); h != nil {
 		h(ctx)
 		if r, ok := ctx.UserValue(routeKey).(*route); ok {
-			return r, nil
+			return r
 		}
 	}
 	for _, r := range s.prefixes {
 		if bytes.HasPrefix(t.path, []byte(r.prefix)) && (len(r.methods) == 0 || slices.Contains(r.methods, string(method))) {
-			return r, nil
+			return r
 		}
 	}
-	if r := s.astray(plainPath(t.uri)); r != nil {
-		return r, nil
-	}
-	return s.nowhere, nil
+	return nil
 }
 
 // around prepares for what comes near the path p of an endpoint and is not for
@@ -213,7 +227,7 @@ func methodName(m []byte) string {
 	return string(m)
 }
 
-func pathName(t target) string {
+func pathName(t *target) string {
 	switch t.op {
 	case pipeline.OpChat:
 		return "/v1/chat/completions"
