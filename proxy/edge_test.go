@@ -158,6 +158,29 @@ func TestBadBodies(t *testing.T) {
 	}
 }
 
+func TestRequestsThatNameNoModel(t *testing.T) {
+	scripts.Store(t.Name(), script(func(_ context.Context, ex *pipeline.Exchange) error { return answer(ex, ex.Model.Name) }))
+	text := file(t.Name(), "")
+	f := func(path, body string, status int, want string) {
+		t.Helper()
+		r := startFile(t, func() string { return text })
+		resp, got, err := r.raw(strings.Replace(post(body), "/v1/chat/completions", path, 1))
+		if err != nil || resp.StatusCode != status || !strings.Contains(got, want) {
+			t.Errorf("%s %s: %v %q %v", path, body, resp, got, err)
+		}
+	}
+	f("/v1/responses", `{"prompt":{"id":"pmpt_1"}}`, 200, "*")
+	f("/v1/responses", `{"model":null,"input":"a"}`, 200, "*")
+	f("/v1/responses", `{"model":"plain"}`, 200, "plain")
+	f("/v1/responses", `{"model":""}`, 400, "invalid_type")
+	f("/v1/rerank", `{"query":"a","documents":["b"]}`, 200, "*")
+	f("/v1/rerank", `{"query":"a","api_base":"http://10.0.0.1"}`, 400, "forbidden_field")
+	f("/v1/responses", `{"stream":1}`, 400, "invalid_type")
+	f("/v1/embeddings", `{"input":"a"}`, 400, "missing_field")
+	text = strings.Replace(text, `  "*": [ { provider: p } ]`+"\n", "", 1)
+	f("/v1/responses", `{"input":"a"}`, 400, "missing_field")
+}
+
 // TestIncompleteBodies needs a body that ends early never to reach a provider.
 func TestIncompleteBodies(t *testing.T) {
 	var called atomic.Int32

@@ -77,15 +77,10 @@ func (p *prepare) model(ex *pipeline.Exchange) (*pipeline.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, ok := view.Member("model")
-	if !ok || string(raw) == "null" {
-		if any := p.models.Any(); any != nil && ex.Op == pipeline.OpRerank {
-			return any, nil
-		}
-		return nil, refuse(400, "missing_field", "model", errNoModel)
-	}
+	raw, named := view.Member("model")
+	named = named && string(raw) != "null"
 	name := view.Model()
-	if len(name) == 0 {
+	if named && len(name) == 0 {
 		return nil, refuse(400, "invalid_type", "model", errModelType)
 	}
 	if raw, ok := view.Member("stream"); ok && string(raw) != "true" && string(raw) != "false" && string(raw) != "null" {
@@ -95,6 +90,13 @@ func (p *prepare) model(ex *pipeline.Exchange) (*pipeline.Model, error) {
 		if _, ok := view.Member(key); ok {
 			return nil, refuse(400, "forbidden_field", key, errUpstreamAsked)
 		}
+	}
+	if !named {
+		// A server may have one reranker only, and a stored prompt names its model.
+		if any := p.models.Any(); any != nil && (ex.Op == pipeline.OpRerank || ex.Op == pipeline.OpResponses) {
+			return any, nil
+		}
+		return nil, refuse(400, "missing_field", "model", errNoModel)
 	}
 	m := p.models.Find(name)
 	if m == nil {

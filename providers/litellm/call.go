@@ -91,7 +91,7 @@ func (c *call) edit(ex *pipeline.Exchange, r *chat.Request) []byte {
 	c.edits = c.edits[:0]
 	asked := r.Model()
 	c.model = append(c.model[:0], asked...)
-	if t := ex.Target; t != nil && t.Model != "" {
+	if t := ex.Target; t != nil && t.Model != "" && (len(asked) > 0 || !strings.Contains(t.Model, "*")) {
 		name := t.Model
 		if strings.Contains(name, "*") {
 			name = t.Upstream(ex.Model, string(asked))

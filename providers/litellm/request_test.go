@@ -245,6 +245,8 @@ func TestBody(t *testing.T) {
 	f(&pipeline.Target{Model: "b\"c"}, any, odd, strings.Replace(odd, `"a"`, `"b\"c"`, 1))
 	f(&pipeline.Target{Model: "*"}, &pipeline.Model{Name: "openai/*"}, `{"model":"openai/gpt"}`, `{"model":"gpt"}`)
 	f(nil, nil, `{"model":"a","cache":{"ttl":5},"n":1,"rag":{"enabled":true}}`, `{"model":"a","n":1}`)
+	f(&pipeline.Target{Model: "b"}, any, `{"x":1}`, `{"x":1,"model":"b"}`)
+	same(&pipeline.Target{Model: "openai/*"}, any, `{"x":1}`)
 	f(&pipeline.Target{Model: "b"}, any, `{"cache":{},"model":"a","x":1}`, `{"model":"b","x":1}`)
 }
 
