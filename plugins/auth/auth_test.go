@@ -25,7 +25,7 @@ func load(t *testing.T, settings string) pipeline.Chain {
 	return s.Routes[0].Chain
 }
 
-const settings = `{ keys: "acme=k-acme, ops=a=b==, dev-key,zed=sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+const settings = `{ keys: "acme=k-acme, ops=a=b==, dev-key,sdk=My API Key,zed=sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
           clients: [ { tenant: acme, key: second }, { tenant: hash, sha256: "FCDE2B2EDBA56BF408601FB721FE9B5C338D10EE429EA04FAE5511B68FBF8FB9" } ] }`
 
 // ask sends the headers, written "Name: value", and returns whose key they
@@ -68,6 +68,7 @@ func TestKnownKeys(t *testing.T) {
 	f("default", "Authorization: Bearer dev-key")
 	f("zed", "Authorization: Bearer foo")
 	f("hash", "Authorization: Bearer bar")
+	f("sdk", "Authorization: Bearer My API Key") // as the vendors' suites have it
 	f("acme", "X-API-Key: k-acme")
 	f("acme", "api-key: k-acme")
 	f("acme", "Authorization: Basic eDp5", "X-API-Key: k-acme")          // another scheme is not ours
@@ -146,7 +147,10 @@ func TestProblems(t *testing.T) {
 	f(Config{Keys: "=canary"}, "keys: entry 1 has no usable tenant; a tenant is 1 to 64 letters, digits, '-', '_' or '.'")
 	f(Config{Keys: "can/ary=x"}, "keys: entry 1 has no usable tenant; a tenant is 1 to 64 letters, digits, '-', '_' or '.'")
 	f(Config{Keys: "a=canary,b=canary"}, "keys: entry 2 holds a key that an earlier entry holds already")
-	f(Config{Keys: "a=can ary"}, "keys: entry 1 has a key that no client can show; keys are 1 to 512 visible ASCII characters")
+	f(Config{Keys: "a=can\tary"}, "keys: entry 1 has a key that no client can show; keys are 1 to 512 printable ASCII characters")
+	f(Config{Clients: []Client{{Tenant: "a", Key: "canary "}}}, "clients[0] has a key that no client can show; keys are 1 to 512 printable ASCII characters")
+	f(Config{Keys: "canary can"}, "keys: entry 1 seems to be several; separate them with commas")
+	f(Config{Keys: "a=canary b=can"}, "keys: entry 1 seems to be several; separate them with commas")
 	f(Config{Keys: "a=sha256:canary"}, "keys: entry 1 has a sha256 that is not 64 hexadecimal digits")
 	f(Config{Clients: []Client{{Tenant: "a"}}}, "clients[0] has no key; write tenant=key")
 	f(Config{Clients: []Client{{Tenant: "a", Key: "canary", SHA256: "00"}}}, "clients[0] has both key and sha256; set one of them")

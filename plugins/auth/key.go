@@ -44,17 +44,18 @@ func bearer(v []byte) (key []byte, ok bool) {
 }
 
 // wellFormed reports whether key could be a key at all: short enough, and of
-// visible ASCII.
+// ASCII that can be printed. Clients trim it, so that it neither begins nor ends with
+// a space.
 func wellFormed(key []byte) bool {
 	if len(key) == 0 || len(key) > maxKey {
 		return false
 	}
 	for _, c := range key {
-		if c <= ' ' || c > '~' {
+		if c < ' ' || c > '~' {
 			return false
 		}
 	}
-	return true
+	return key[0] != ' ' && key[len(key)-1] != ' '
 }
 
 // known indexes every key by its digest. Its errors say where the mistake is
@@ -86,6 +87,9 @@ func (c Config) known() (map[digest]client, error) {
 			tenant, key = defaultTenant, spec
 		}
 		tenant, key = strings.TrimSpace(tenant), strings.TrimSpace(key)
+		if _, next, several := strings.Cut(key, " "); several && (!found || strings.Contains(next, "=")) {
+			return nil, fmt.Errorf("keys: entry %d seems to be several; separate them with commas", n)
+		}
 		sum, hashed := strings.CutPrefix(key, "sha256:")
 		if hashed {
 			key = ""
@@ -159,7 +163,7 @@ func digestOf(key, sum string) (d digest, err error) {
 	case key == "" || strings.Trim(key, "=") == "":
 		return d, errors.New("has no key; write tenant=key")
 	case !wellFormed([]byte(key)):
-		return d, fmt.Errorf("has a key that no client can show; keys are 1 to %d visible ASCII characters", maxKey)
+		return d, fmt.Errorf("has a key that no client can show; keys are 1 to %d printable ASCII characters", maxKey)
 	}
 	return sha256.Sum256([]byte(key)), nil
 }
