@@ -161,6 +161,7 @@ func (j *job) respond() (streaming bool) {
 	resp := &j.ex.Response
 	if b, ok := resp.Whole(); ok {
 		j.header()
+		j.typed(len(b))
 		j.ctx.Response.SetBodyRaw(b)
 		j.sent = int64(len(b))
 		return false
@@ -186,6 +187,7 @@ func (j *job) respond() (streaming bool) {
 		return false
 	}
 	j.header()
+	j.typed(len(frame))
 	if length == len(frame) && length <= largeBody {
 		// The rest is read before the answer goes out: what looks whole is.
 		j.ctx.Response.SetBody(frame)
@@ -228,9 +230,6 @@ func (j *job) header() {
 	from.CopyTo(to)
 	to.SetNoDefaultContentType(true)
 	j.status = to.StatusCode()
-	if len(to.ContentType()) == 0 && j.ex.Response.Body != nil {
-		to.SetContentType("application/octet-stream")
-	}
 	if j.status >= 400 {
 		j.code = "upstream_status"
 	}
@@ -240,6 +239,14 @@ func (j *job) header() {
 	}
 	j.own(to)
 	j.unread()
+}
+
+// typed names a type for n bytes of a body that came without one, so that no browser
+// guesses. What has no body keeps none: a cache would take it over from a 304.
+func (j *job) typed(n int) {
+	if h := &j.ctx.Response.Header; n > 0 && len(h.ContentType()) == 0 {
+		h.SetContentType("application/octet-stream")
+	}
 }
 
 // own sets the fields that are the gateway's.

@@ -542,6 +542,33 @@ func TestPipelinedFlaw(t *testing.T) {
 	}
 }
 
+func TestBodiesHaveATypeAndNothingElseHas(t *testing.T) {
+	status := 200
+	var frames []string
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error {
+		ex.Response.Header.SetNoDefaultContentType(true)
+		ex.Response.Header.SetStatusCode(status)
+		ex.Response.Header.SetContentLength(-1)
+		ex.Response.Body = &feed{next: list(io.EOF, frames...)}
+		return nil
+	})
+	f := func(code int, body, want string) {
+		t.Helper()
+		status, frames = code, nil
+		if body != "" {
+			frames = []string{body}
+		}
+		resp, got, err := r.raw("GET /v1/files HTTP/1.1\r\nHost: a\r\n\r\n")
+		if err != nil || got != body || resp.Header.Get("Content-Type") != want {
+			t.Errorf("%d %q: %v %q %v", code, body, resp, got, err)
+		}
+	}
+	f(200, "a", "application/octet-stream")
+	f(200, "", "")
+	f(204, "", "")
+	f(304, "", "")
+}
+
 func TestHeadAndOldHTTP(t *testing.T) {
 	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error {
 		if ex.Request.Header.IsHead() {
