@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/chat"
@@ -17,6 +18,7 @@ type events struct {
 	choices  int    // answers asked for
 	finished int    // answers that have said why they ended
 	begun    bool   // an event with data has been seen
+	told     bool   // an event of a response has told of an error
 	over     bool   // nothing more may follow
 	failed   error  // what the next call of Next returns
 }
@@ -24,7 +26,7 @@ type events struct {
 // end forgets the stream.
 func (e *events) end() {
 	e.split.Reset(nil, 0)
-	e.choices, e.finished, e.begun, e.over, e.failed = 0, 0, false, false, nil
+	e.choices, e.finished, e.begun, e.told, e.over, e.failed = 0, 0, false, false, false, nil
 }
 
 // nextEvents is Next for a stream of events. It returns nothing before the first
@@ -90,6 +92,9 @@ func (c *call) event(event []byte) bool {
 		return false
 	}
 	if p, ok := c.inBandError(event, data); ok {
+		if c.told = c.begun && c.tells(data); c.told {
+			return true
+		}
 		c.failed = p.err(c.p.secrets)
 		return false
 	}
@@ -130,6 +135,13 @@ func (c *call) inBandError(event, data []byte) (problem, bool) {
 		p = problem{message: "the upstream reported an error"}
 	}
 	return p, true
+}
+
+// tells reports whether an error is an event of streamed responses, which clients know
+// as such, and holds no secret of the gateway's. A last event may follow it.
+func (c *call) tells(data []byte) bool {
+	return c.op == pipeline.OpResponses && string(chat.Get(data, "type")) == `"error"` &&
+		!slices.ContainsFunc(c.p.secrets, func(secret []byte) bool { return bytes.Contains(data, secret) })
 }
 
 // void reports whether the value of an error member says that there is none.
@@ -179,9 +191,9 @@ func (c *call) conclude(err error) ([]byte, error) {
 	case err == io.ErrUnexpectedEOF:
 		err = cutStream()
 	case err != io.EOF:
+	case !c.op.HasModel(), c.told:
 	case !c.begun:
 		err = emptyStream()
-	case !c.op.HasModel():
 	case c.op != pipeline.OpResponses && c.finished >= max(1, c.choices):
 		// Some upstreams leave the mark out. Clients wait for it.
 		c.over = true

@@ -177,8 +177,44 @@ func TestStreamedResponses(t *testing.T) {
 		f(created+unnamed, created+unnamed, "")
 	}
 	f(created+delta, created+delta, "upstream_cut")
-	f(created+`data: {"type":"error","code":"server_error","message":"x","param":null,"sequence_number":3}`+"\n\n", created, "upstream_error")
+	failed := ev("response.failed", `{"type":"response.failed","response":{"error":null}}`)
+	for _, data := range []string{
+		`{"type":"error","code":"server_error","message":"x","param":null,"sequence_number":3}`,
+		`{"type":"error","error":{"code":"server_error","message":"x"},"sequence_number":3}`,
+	} {
+		for _, tells := range []string{ev("error", data), "data: " + data + "\n\n"} {
+			f(created+tells, created+tells, "")
+			f(created+tells+failed, created+tells+failed, "")
+			f(tells, "", "upstream_error")
+		}
+	}
+	f(created+`data: {"error":{"message":"x"}}`+"\n\n", created, "upstream_error")
 	f("", "", "upstream_error")
+}
+
+// An error that quotes the gateway's key is not passed on as it came.
+func TestStreamedResponsesHoldNoSecret(t *testing.T) {
+	c := settings("http://h/v1")
+	c.Key = "sk-canary"
+	tr := &transport{header: events200, pieces: []string{role, `data: {"type":"error","message":"no such key: sk-canary"}` + "\n\n"}}
+	a := ask(t, tr.onto(build(t, c)), exchange(pipeline.OpResponses, `{"model":"m"}`))
+	if e := problemOf(t, a.err); a.body != role || strings.Contains(string(e.Body), "canary") {
+		t.Fatalf("%q, %s", a.body, e.Body)
+	}
+}
+
+// A stream of an interface that is not known may be empty.
+func TestForeignStreams(t *testing.T) {
+	f := func(body, want string) {
+		t.Helper()
+		if got, err := streamed(t, pipeline.OpOther, "", body, nil); err != nil || got != want {
+			t.Fatalf("%q: got %q, %v", body, got, err)
+		}
+	}
+	f("", "")
+	f(ping, "")
+	f("data: {not JSON\n\n", "data: {not JSON\n\n")
+	f("event: a\ndata: b\n\n"+ping, "event: a\ndata: b\n\n"+ping)
 }
 
 func TestInvalidEventsCanPass(t *testing.T) {
