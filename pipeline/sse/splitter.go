@@ -71,8 +71,11 @@ func (s *Splitter) Next() ([]byte, error) {
 
 // pull adds the source's next piece to rest.
 func (s *Splitter) pull() {
-	// The source is about to reuse the piece that rest may be in.
-	s.buf = append(s.buf[:0], s.rest...)
+	// The source is about to reuse the piece that rest may be in. A long event is in
+	// buf from its second piece on, and stays.
+	if n := len(s.rest); n == 0 || n != len(s.buf) || &s.rest[0] != &s.buf[0] {
+		s.buf = append(s.buf[:0], s.rest...)
+	}
 	piece, err := s.src.Next()
 	s.err = err
 	if s.skip && len(piece) > 0 {

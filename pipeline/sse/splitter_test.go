@@ -271,7 +271,7 @@ func BenchmarkSplitter(b *testing.B) {
 				size += len(s)
 			}
 			var s Splitter
-			s.Reset(src, 1<<20)
+			s.Reset(src, 16<<20)
 			b.ReportAllocs()
 			b.SetBytes(int64(size / len(list)))
 			for b.Loop() {
@@ -284,4 +284,6 @@ func BenchmarkSplitter(b *testing.B) {
 	f("one", chunk)
 	f("sixteen", strings.Repeat(chunk, 16))
 	f("halves", chunk[:100], chunk[100:])
+	piece := strings.Repeat("x", 32<<10)
+	f("picture", append(slices.Insert(slices.Repeat([]string{piece}, 256), 0, "data: "), "\n\n")...)
 }

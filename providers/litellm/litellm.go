@@ -47,7 +47,7 @@ var Component = config.Define[pipeline.Provider]("litellm", Config{
 	FirstByte:      time.Minute,
 	Idle:           time.Minute,
 	MaxResponse:    32 << 20,
-	MaxEvent:       4 << 20,
+	MaxEvent:       16 << 20,
 	MaxConnections: 4096,
 }, source)
 
@@ -95,7 +95,7 @@ type Config struct {
 	// MaxResponse is the largest answer that is held in memory: one that is not a
 	// stream.
 	MaxResponse config.Size `yaml:"max_response" check:"min=1KiB,max=1GiB"`
-	// MaxEvent is the largest event of a stream.
+	// MaxEvent is the largest event of a stream. A picture is one event.
 	MaxEvent config.Size `yaml:"max_event" check:"min=1KiB,max=64MiB"`
 	// MaxConnections is how many connections to the upstream may be open at once. A
 	// call that would need one more fails.
