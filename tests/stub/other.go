@@ -129,6 +129,10 @@ func responses(w http.ResponseWriter, _ *http.Request, c *call) {
 	}
 	event("response.created", map[string]any{"response": response(c, "in_progress")})
 	event("response.in_progress", map[string]any{"response": response(c, "in_progress")})
+	if c.Model == "in-stream" {
+		event("error", map[string]any{"code": "server_error", "message": "the stub was told to fail", "param": nil})
+		return
+	}
 	event("response.output_item.added", map[string]any{"output_index": 0, "item": item("in_progress")})
 	event("response.content_part.added", at(map[string]any{"part": part("")}))
 	for _, piece := range []string{text[:len(text)/2], text[len(text)/2:]} {

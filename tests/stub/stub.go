@@ -14,6 +14,8 @@
 //	large      an answer of a mebibyte
 //	tool       calls the function get_weather
 //	any other  repeats the last message
+//
+// Of these, responses know in-stream: a stream with an event "error" after two others.
 package stub
 
 import (

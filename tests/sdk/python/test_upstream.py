@@ -190,6 +190,33 @@ def test_responses(client):
     assert client.responses.retrieve("resp_17").id == "resp_17"
 
 
+def test_an_error_event_of_a_response_is_an_event(client):
+    events = list(client.responses.create(model="in-stream", input="x", stream=True))
+    assert [e.type for e in events] == ["response.created", "response.in_progress", "error"]
+    assert (events[-1].code, events[-1].message) == ("server_error", "the stub was told to fail")
+
+
+def test_a_stored_prompt_names_its_model(client, stub):
+    assert client.responses.create(prompt={"id": "pmpt_1", "variables": {"a": "b"}}).id == "resp_stub"
+    assert json.loads(stub.last()["body"]) == {"prompt": {"id": "pmpt_1", "variables": {"a": "b"}}}
+
+
+def test_base_url_without_version(client, stub):
+    # The vendors' own suites use such a base.
+    with client.with_options(base_url=str(client.base_url).replace("/v1/", "/")) as c:
+        messages = unique()
+        assert c.chat.completions.create(model="echo", messages=messages).choices[0].message.content == messages[0]["content"]
+        assert c.responses.retrieve("resp_17", include=["a", "b"]).id == "resp_17"
+        assert c.files.delete("file-stub").deleted
+        assert c.audio.speech.create(model="tts", voice="alloy", input="hello").content.startswith(b"ID3")
+        assert [(r["path"], r["query"]) for r in stub.requests()] == [
+            ("/v1/chat/completions", ""),
+            ("/v1/responses/resp_17", "include%5B%5D=a&include%5B%5D=b"),
+            ("/v1/files/file-stub", ""),
+            ("/v1/audio/speech", ""),
+        ]
+
+
 def test_completions(client):
     text = str(uuid.uuid4())
     assert client.completions.create(model="m", prompt=text).choices[0].text == text + "!"
