@@ -186,13 +186,14 @@ func (f *framing) requestLine(line []byte) error {
 			return errMethod
 		}
 	}
+	// RFC 3986 would have more of them encoded. Browsers and Node go by the URL
+	// Standard and send these as they are, and nobody reads them differently.
+	query := false
 	for _, c := range target {
-		if c <= ' ' || c >= 0x7f || c == '"' || c == '<' || c == '>' || c == '\\' || c == '^' || c == '`' || c == '{' || c == '|' || c == '}' {
+		query = query || c == '?'
+		if c <= ' ' || c >= 0x7f || c == '"' || c == '<' || c == '>' || c == '#' || c == '\\' && !query {
 			return errTarget
 		}
-	}
-	if bytes.IndexByte(target, '#') >= 0 {
-		return errTarget
 	}
 	switch {
 	case string(version) == "HTTP/1.1":

@@ -127,6 +127,11 @@ func TestWire(t *testing.T) {
 	f("GET /a\tb HTTP/1.1\r\n"+host+"\r\n", errTarget)
 	f("GET /\xff HTTP/1.1\r\n"+host+"\r\n", errTarget)
 	f("GET /#x HTTP/1.1\r\n"+host+"\r\n", errTarget)
+	f("GET /?a#x HTTP/1.1\r\n"+host+"\r\n", errTarget)
+	f("GET /?a=\" HTTP/1.1\r\n"+host+"\r\n", errTarget)
+	f("GET /a<b HTTP/1.1\r\n"+host+"\r\n", errTarget)
+	f("GET /a\\b HTTP/1.1\r\n"+host+"\r\n", errTarget)
+	f("GET /a|b^c?d={e}|^`\\[]' HTTP/1.1\r\n"+host+"\r\n", nil) // as fetch sends it
 	f("GET a HTTP/1.1\r\n"+host+"\r\n", errRequestLine)
 	f("GET http://a/b HTTP/1.1\r\n"+host+"\r\n", nil)
 	f("GET ftp://a/b HTTP/1.1\r\n"+host+"\r\n", errRequestLine)
