@@ -69,6 +69,44 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// Endpoints beside those of OpenAI that the replaced service had upstream.
+func TestShapes(t *testing.T) {
+	c := start(t)
+	f := func(path, body string, into any) {
+		t.Helper()
+		if err := json.NewDecoder(post(t, c, path, []byte(body)).Body).Decode(into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var vectors struct{ Data []struct{ Embedding []float64 } }
+	f("/v1/embeddings", `{"input":["a","b","a"]}`, &vectors)
+	if d := vectors.Data; len(d) != 3 || len(d[2].Embedding) != 256 || !cmp.Equal(d[0], d[2]) || cmp.Equal(d[0], d[1]) {
+		t.Errorf("%d vectors, or not the same for the same text only", len(d))
+	}
+	var ranked struct {
+		Results []struct {
+			Index int
+			Score float64 `json:"relevance_score"`
+		}
+	}
+	f("/v1/rerank", `{"query":"q","documents":["a","b"]}`, &ranked)
+	if r := ranked.Results; len(r) != 2 || r[1].Index != 1 || r[0].Score <= r[1].Score {
+		t.Errorf("ranked %+v", r)
+	}
+	var said struct {
+		Choices []struct{ Message struct{ Content string } }
+	}
+	began := time.Now()
+	f("/v1/chat/completions", `{"messages":[],"model":"graph-30ms"}`, &said)
+	var graph struct{ Nodes, Edges []any }
+	if err := json.Unmarshal([]byte(said.Choices[0].Message.Content), &graph); err != nil || len(graph.Nodes) != 2 || len(graph.Edges) != 1 {
+		t.Errorf("%+v, %v", said, err)
+	}
+	if took := time.Since(began); took < 30*time.Millisecond {
+		t.Errorf("the graph came after %v", took)
+	}
+}
+
 func TestErrorsAndTail(t *testing.T) {
 	c := start(t)
 	s := Defaults

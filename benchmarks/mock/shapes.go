@@ -4,40 +4,54 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"time"
 )
 
-var vectors sync.Map // number of numbers → vector as JSON
+// different is how many vectors there are: texts get one by their hash.
+const different = 256
 
-// vector returns a vector of n numbers, the same every time.
-func vector(n int) []byte {
+var vectors sync.Map // number of numbers → the vectors as JSON
+
+// vectorsOf returns the vectors of n numbers, the same every time.
+func vectorsOf(n int) *[different][]byte {
 	if v, ok := vectors.Load(n); ok {
-		return v.([]byte)
+		return v.(*[different][]byte)
 	}
 	rnd := rand.New(rand.NewPCG(1, uint64(n)))
-	v := []byte{'['}
-	for i := range n {
-		if i > 0 {
-			v = append(v, ',')
+	all := new([different][]byte)
+	for i := range all {
+		v := []byte{'['}
+		for j := range n {
+			if j > 0 {
+				v = append(v, ',')
+			}
+			v = fmt.Appendf(v, "%.6f", rnd.Float64()*2-1)
 		}
-		v = fmt.Appendf(v, "%.6f", rnd.Float64()*2-1)
+		all[i] = append(v, ']')
 	}
-	v = append(v, ']')
-	vectors.Store(n, v)
-	return v
+	v, _ := vectors.LoadOrStore(n, all)
+	return v.(*[different][]byte)
 }
 
-// embeddings is the answer to a request for embeddings: the same vector of n
-// numbers for each input.
+// embeddings is the answer to a request for embeddings: a vector of n numbers for
+// each input, the same for the same.
 func embeddings(body []byte, n int) []byte {
-	b := []byte(`{"object":"list","data":[`)
-	for i := range count(body, "input") {
+	all := vectorsOf(n)
+	inputs := elements(body, "input")
+	b := make([]byte, 0, 256+len(inputs)*(len(all[0])+64))
+	b = append(b, `{"object":"list","data":[`...)
+	for i, input := range inputs {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = fmt.Appendf(b, `{"object":"embedding","index":%d,"embedding":%s}`, i, vector(n))
+		b = append(b, `{"object":"embedding","index":`...)
+		b = strconv.AppendInt(b, int64(i), 10)
+		b = append(b, `,"embedding":`...)
+		b = append(append(b, all[crc32.ChecksumIEEE(input)%different]...), '}')
 	}
 	return append(b, `],"model":"text-embedding-3-small","usage":{"prompt_tokens":8,"total_tokens":8}}`...)
 }
@@ -45,7 +59,7 @@ func embeddings(body []byte, n int) []byte {
 // ranking is the answer to a request to rerank: the documents in their order.
 func ranking(body []byte) []byte {
 	b := []byte(`{"id":"rerank-mock","results":[`)
-	for i := range count(body, "documents") {
+	for i := range elements(body, "documents") {
 		if i > 0 {
 			b = append(b, ',')
 		}
@@ -54,14 +68,18 @@ func ranking(body []byte) []byte {
 	return append(b, `],"meta":{"billed_units":{"search_units":1}}}`...)
 }
 
-// count is how many elements the member of body has; what is no array counts as one.
-func count(body []byte, member string) int {
+// elements are those of an array that is a member of body; what is no array is its
+// own only element.
+func elements(body []byte, member string) []json.RawMessage {
 	var object map[string]json.RawMessage
-	var list []json.RawMessage
-	if json.Unmarshal(body, &object) != nil || json.Unmarshal(object[member], &list) != nil {
-		return 1
+	if json.Unmarshal(body, &object) != nil {
+		return nil
 	}
-	return len(list)
+	var list []json.RawMessage
+	if json.Unmarshal(object[member], &list) != nil {
+		return []json.RawMessage{object[member]}
+	}
+	return list
 }
 
 // graphModel reports whether the body names a model that answers with a graph, and

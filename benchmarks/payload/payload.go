@@ -93,14 +93,16 @@ func Service(path string) []byte {
 }
 
 // Chunks returns a request to index n passages, each with two entities that it shares
-// with others.
+// with others. Every passage has words of its own and shares some with many.
 func Chunks(n int) []byte {
 	b := []byte(`{"chunks":[`)
 	for i := range n {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = fmt.Appendf(b, `{"doc_id":"manual-%d","text":"Section %d. %s","entities":["worker %d","queue %d"]}`, i/10, i, turns[i%len(turns)], i%100, i%37)
+		words := strings.Fields(turns[i%len(turns)])
+		b = fmt.Appendf(b, `{"doc_id":"manual-%d","text":"Section %d.%d. Setting part%d to %d changes how job%d ends. %s","entities":["worker %d","queue %d"]}`,
+			i/10, i/10, i%10, i, i*7%100, i%211, strings.Join(words[:8+i%16], " "), i%100, i%37)
 	}
 	return append(b, "]}"...)
 }

@@ -34,6 +34,16 @@ func TestBodies(t *testing.T) {
 	f(Chat(1, false), 0)
 	f(Image(1<<20), 0)
 	f(Embeddings(), 0)
+	for _, path := range []string{"/embed", "/rerank", "/search", "/retrieve", "/graph/extract"} {
+		f(Service(path), 0)
+	}
+	if Service("/nothing") != nil {
+		t.Error("a request to nothing")
+	}
+	var index struct{ Chunks []struct{ Text string } }
+	if err := json.Unmarshal(Chunks(300), &index); err != nil || len(index.Chunks) != 300 || index.Chunks[1].Text == index.Chunks[5].Text {
+		t.Errorf("%d passages, %v", len(index.Chunks), err)
+	}
 	for size := 2 << 10; size < 4<<10; size++ { // every place where a turn may end
 		if b := Chat(size, false); len(b) != size || !json.Valid(b) {
 			t.Fatalf("size %d: %d bytes, valid %v", size, len(b), json.Valid(b))

@@ -2,7 +2,9 @@ package chat
 
 import (
 	"bytes"
+	"encoding/binary"
 	"iter"
+	"math/bits"
 )
 
 // The functions below read JSON values that have been validated, as Request's
@@ -197,13 +199,14 @@ func valueEnd(b []byte, i int) int {
 // len(b) if it does not end.
 func containerEnd(b []byte, i int) int {
 	depth := 0
-	for i < len(b) {
-		switch c := b[i]; {
-		case !nests[c]:
-			i++
-		case c == '"':
+	for {
+		if i = nesting(b, i); i >= len(b) {
+			return len(b)
+		}
+		switch b[i] {
+		case '"':
 			i = stringEnd(b, i)
-		case c == '{' || c == '[':
+		case '{', '[':
 			depth++
 			i++
 		default:
@@ -213,8 +216,28 @@ func containerEnd(b []byte, i int) int {
 			}
 		}
 	}
+}
+
+// nesting returns the index of the first byte from i on that begins or ends
+// something which may hold more than itself, or len(b).
+func nesting(b []byte, i int) int {
+	for i+8 <= len(b) {
+		x := binary.LittleEndian.Uint64(b[i:])
+		braces := x | ones*0x20 // [ becomes {, and ] becomes }
+		if m := zeros(x^ones*'"') | zeros(braces^ones*'{') | zeros(braces^ones*'}'); m != 0 {
+			return i + bits.TrailingZeros64(m)>>3
+		}
+		i += 8
+	}
+	for i < len(b) && !nests[b[i]] {
+		i++
+	}
 	return i
 }
+
+// zeros marks the high bit of the first byte of x that is zero, and of others above
+// it.
+func zeros(x uint64) uint64 { return (x - ones) &^ x & highs }
 
 // bounds holds what ends a number or a word, nests what may begin or end something
 // that holds more than itself.
