@@ -78,7 +78,9 @@ func TestShapes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var vectors struct{ Data []struct{ Embedding []float64 } }
+	var vectors struct {
+		Data []struct{ Embedding []float64 }
+	}
 	f("/v1/embeddings", `{"input":["a","b","a"]}`, &vectors)
 	if d := vectors.Data; len(d) != 3 || len(d[2].Embedding) != 256 || !cmp.Equal(d[0], d[2]) || cmp.Equal(d[0], d[1]) {
 		t.Errorf("%d vectors, or not the same for the same text only", len(d))
