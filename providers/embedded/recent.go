@@ -27,14 +27,19 @@ func newRecent[V any](limit int, size func(V) int) *recent[V] {
 
 // get calls found for the rows that are there and returns the others.
 func (r *recent[V]) get(rows []int64, found func(row int64, v V)) (missing []int64) {
+	values := make([]V, 0, len(rows))
+	here := make([]int64, 0, len(rows))
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	for _, row := range rows {
 		if v, ok := r.lru.Get(row); ok {
-			found(row, v)
+			values, here = append(values, v), append(here, row)
 		} else {
 			missing = append(missing, row)
 		}
+	}
+	r.mu.Unlock()
+	for i, row := range here {
+		found(row, values[i])
 	}
 	return missing
 }

@@ -123,10 +123,10 @@ func hamming(a, b []uint64) int {
 	return n
 }
 
-// dotCodes is the inner product of two codes of one length, a multiple of 64.
-// Four sums and whole blocks keep the processor busy: a plain loop takes three
-// times as long.
-func dotCodes(a, b []int8) int32 {
+// dotScalar is the inner product of two codes of one length, a multiple of 16, in
+// any processor's instructions. Four sums and whole blocks keep it busy: a plain loop
+// takes three times as long.
+func dotScalar(a, b []int8) int32 {
 	var s0, s1, s2, s3 int32
 	for len(a) >= 16 && len(b) >= 16 {
 		x, y := (*[16]int8)(a), (*[16]int8)(b)

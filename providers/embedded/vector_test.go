@@ -50,12 +50,25 @@ func TestRotation(t *testing.T) {
 
 func TestKernels(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
+	for _, extreme := range [][2]int8{{-127, -127}, {127, -127}, {127, 127}, {-128, -128}} {
+		const n = 16384
+		a, b := make([]int8, n), make([]int8, n)
+		for i := range a {
+			a[i], b[i] = extreme[0], extreme[1]
+		}
+		if got, want := dotCodes(a, b), n*int32(extreme[0])*int32(extreme[1]); got != want {
+			t.Errorf("%d numbers of %v: %d, want %d", n, extreme, got, want)
+		}
+	}
 	for n := 64; n <= 64*17; n += 64 {
 		a, b := make([]int8, n), make([]int8, n)
 		want := int32(0)
 		for i := range a {
 			a[i], b[i] = int8(r.IntN(255)-127), int8(r.IntN(255)-127)
 			want += int32(a[i]) * int32(b[i])
+		}
+		if got := dotScalar(a, b); got != want {
+			t.Errorf("%d numbers one by one: %d, want %d", n, got, want)
 		}
 		if got := dotCodes(a, b); got != want {
 			t.Errorf("%d numbers: inner product %d; want %d", n, got, want)
