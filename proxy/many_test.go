@@ -83,7 +83,7 @@ var flaws = map[string]func(*made) bool{
 	"lowercase method":     func(m *made) bool { return swap(&m.line, "POST", "post") },
 	"method with colon":    func(m *made) bool { return swap(&m.line, "POST", "PO:ST") },
 	"space in target":      func(m *made) bool { return swap(&m.line, "/v1", "/v 1") },
-	"raw utf-8 in target":  func(m *made) bool { return swap(&m.line, "completions", "completiöns") },
+	"raw utf-8 in target":  func(m *made) bool { return swap(&m.line, "chat", "chât") },
 	"fragment":             func(m *made) bool { return swap(&m.line, " HTTP", "#a HTTP") },
 	"nul in target":        func(m *made) bool { return swap(&m.line, "/v1", "/v\x00") },
 	"relative target":      func(m *made) bool { return swap(&m.line, " /", " ") },

@@ -95,7 +95,7 @@ var root = []byte{'/'}
 
 // isPlain reports whether path has only one reading.
 func isPlain(path []byte) bool {
-	for i := 0; i < len(path); i++ {
+	for i := range path {
 		switch path[i] {
 		case '/':
 			rest := path[i+1:]

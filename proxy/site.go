@@ -179,7 +179,7 @@ func (s *site) around(r *route, p string) {
 	})
 }
 
-var errMethodNotAllowed = errors.New("Method Not Allowed") //nolint:staticcheck // the words that clients of the replaced service know
+var errMethodNotAllowed = errors.New("Method Not Allowed") // the words that clients of the replaced service know
 
 // astray returns what answers a request for path that no route claims, if the
 // path is near that of an endpoint.
@@ -209,10 +209,8 @@ func endpoint(c pipeline.Chain) pipeline.Endpoint {
 
 // plainPath is uri without its query.
 func plainPath(uri []byte) []byte {
-	if i := bytes.IndexByte(uri, '?'); i >= 0 {
-		return uri[:i]
-	}
-	return uri
+	path, _, _ := bytes.Cut(uri, []byte{'?'})
+	return path
 }
 
 // methodName and pathName are the strings to look up, without allocating for

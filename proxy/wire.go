@@ -467,11 +467,11 @@ func isHost(b []byte) bool {
 		host = b[end+1:]
 		return len(host) == 0 || host[0] == ':' && isPort(host[1:])
 	}
-	if i := bytes.IndexByte(b, ':'); i >= 0 {
-		if !isPort(b[i+1:]) {
+	if name, port, ok := bytes.Cut(b, []byte{':'}); ok {
+		if !isPort(port) {
 			return false
 		}
-		host = b[:i]
+		host = name
 	}
 	for _, c := range host {
 		if !isHostByte(c) {

@@ -8,6 +8,7 @@ package load
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -151,9 +152,7 @@ func (t *tally) sum(r *Result) {
 	if r.First == nil {
 		r.First = t.first
 	}
-	for ref, at := range t.left {
-		r.Left[ref] = at
-	}
+	maps.Copy(r.Left, t.left)
 }
 
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }

@@ -19,6 +19,7 @@ package mock
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -194,7 +195,7 @@ func hungUp(c net.Conn, d time.Duration) bool {
 		return true
 	}
 	_, err := c.Read(b[:])
-	timeout, ok := err.(net.Error)
+	timeout, ok := errors.AsType[net.Error](err)
 	return !ok || !timeout.Timeout() || c.SetReadDeadline(time.Time{}) != nil
 }
 

@@ -51,14 +51,14 @@ func table(b *bufio.Writer, t Table) {
 		}
 	}
 	fmt.Fprintf(b, "### %s\n\n%s\n\n| target |", t.Name, t.About)
-	rule := "\n|---|"
+	rule := []byte("\n|---|")
 	for i, c := range t.Columns {
 		if used[i] {
 			fmt.Fprintf(b, " %s |", c.Name)
-			rule += "--:|"
+			rule = append(rule, "--:|"...)
 		}
 	}
-	b.WriteString(rule + "\n")
+	b.Write(append(rule, '\n'))
 	for _, row := range t.Rows {
 		fmt.Fprintf(b, "| %s |", row.Name)
 		for i, c := range row.Cells {

@@ -3,6 +3,7 @@ package target
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -42,9 +43,7 @@ func Start(t Target, env Env, dir string, patience time.Duration) (*Process, err
 		return nil, err
 	}
 	vars := Env{"ADMIN": admin}
-	for k, v := range env {
-		vars[k] = v
-	}
+	maps.Copy(vars, env)
 	_, vars["PORT"], _ = net.SplitHostPort(free)
 	p := &Process{Target: t, Admin: admin, exited: make(chan struct{}), log: filepath.Join(dir, t.Name+".log")}
 	if p.Addr, p.Base, err = address(vars.expand(t.URL)); err != nil {

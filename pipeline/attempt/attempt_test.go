@@ -27,7 +27,7 @@ func TestHedge(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			t.Helper()
 			p := &policy{candidates: cs}
-			r := run(t, context.Background(), p, attempt.Plan{After: after})
+			r := run(context.Background(), t, p, attempt.Plan{After: after})
 			if r.err != nil || r.body != want {
 				t.Errorf("answer %q, %v; want %q", r.body, r.err, want)
 			}
@@ -95,7 +95,7 @@ func TestHedge(t *testing.T) {
 func TestNothingIsTriedAfterTheCommitPoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &policy{candidates: []*candidate{{events: []event{{0, role}, {0, content}}, ends: errDown}, {whole: "b"}}}
-		r := run(t, context.Background(), p, attempt.Plan{After: -1})
+		r := run(context.Background(), t, p, attempt.Plan{After: -1})
 		if !errors.Is(r.err, errDown) || strings.Count(r.body, "data:") != 2 || p.candidates[1].calls.Load() != 0 {
 			t.Errorf("got %q, %v, %d further calls", r.body, r.err, p.candidates[1].calls.Load())
 		}
@@ -109,7 +109,7 @@ func TestLongIntroductionWins(t *testing.T) {
 			events = append(events, event{ms, role})
 		}
 		p := &policy{candidates: []*candidate{{events: events}, {whole: "b"}}}
-		r := run(t, context.Background(), p, attempt.Plan{After: -1})
+		r := run(context.Background(), t, p, attempt.Plan{After: -1})
 		if strings.Count(r.body, role) != 2000 || r.took > 1500*ms {
 			t.Errorf("%d events after %v", strings.Count(r.body, role), r.took)
 		}
@@ -122,7 +122,7 @@ func TestFailures(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			t.Helper()
 			p := &policy{candidates: cs}
-			r := run(t, context.Background(), p, plan)
+			r := run(context.Background(), t, p, plan)
 			if r.status != wantStatus || !errors.Is(r.err, wantErr) {
 				t.Errorf("got status %d, error %v; want %d, %v", r.status, r.err, wantStatus, wantErr)
 			}
@@ -176,7 +176,7 @@ func TestEverybodyKnowsWhy(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			a, b := &candidate{wait: time.Second}, &candidate{wait: 10 * ms, whole: "b"}
 			p := &policy{candidates: []*candidate{a, b}}
-			run(t, context.Background(), p, attempt.Plan{After: 10 * ms, Class: 3})
+			run(context.Background(), t, p, attempt.Plan{After: 10 * ms, Class: 3})
 			if cancelled(a) != pipeline.ErrLost {
 				t.Errorf("the loser was cancelled for: %v", cancelled(a))
 			}
@@ -194,7 +194,7 @@ func TestEverybodyKnowsWhy(t *testing.T) {
 			a := &candidate{wait: 30 * ms, events: []event{{0, content}, {time.Second, content}}}
 			b := &candidate{wait: ms, events: []event{{0, role}, {time.Hour, content}}}
 			p := &policy{candidates: []*candidate{a, b}}
-			r := run(t, context.Background(), p, attempt.Plan{After: 10 * ms})
+			r := run(context.Background(), t, p, attempt.Plan{After: 10 * ms})
 			if r.took != 30*ms || cancelled(b) != pipeline.ErrLost || b.closed.Load() != 1 {
 				t.Errorf("won after %v; hedge cancelled for %v, closed %d times", r.took, cancelled(b), b.closed.Load())
 			}
@@ -210,7 +210,7 @@ func TestEverybodyKnowsWhy(t *testing.T) {
 				p := &policy{candidates: []*candidate{a, b, {}}}
 				client := pipeline.Acquire(context.Background())
 				time.AfterFunc(wait, func() { client.Scope().Cancel(pipeline.ErrClientGone) })
-				r := run(t, client.Context(), p, attempt.Plan{After: 10 * ms})
+				r := run(client.Context(), t, p, attempt.Plan{After: 10 * ms})
 				client.Release()
 				if r.err != pipeline.ErrClientGone || r.took != wait {
 					t.Errorf("got %v after %v", r.err, r.took)
@@ -228,7 +228,7 @@ func TestEverybodyKnowsWhy(t *testing.T) {
 			p := &policy{candidates: []*candidate{{wait: 20 * ms, err: errDown}, {wait: time.Second}, {}}}
 			client := pipeline.Acquire(context.Background())
 			time.AfterFunc(30*ms, func() { client.Scope().Cancel(pipeline.ErrClientGone) })
-			r := run(t, client.Context(), p, attempt.Plan{After: 10 * ms})
+			r := run(client.Context(), t, p, attempt.Plan{After: 10 * ms})
 			client.Release()
 			if r.err != pipeline.ErrClientGone || r.took != 30*ms || p.candidates[2].calls.Load() != 0 {
 				t.Errorf("got %v after %v", r.err, r.took)
@@ -240,7 +240,7 @@ func TestEverybodyKnowsWhy(t *testing.T) {
 			a := &candidate{events: []event{{0, content}, {time.Hour, content}}}
 			client := pipeline.Acquire(context.Background())
 			time.AfterFunc(time.Minute, func() { client.Scope().Cancel(pipeline.ErrClientGone) })
-			r := run(t, client.Context(), &policy{candidates: []*candidate{a, {}}}, attempt.Plan{After: 10 * ms})
+			r := run(client.Context(), t, &policy{candidates: []*candidate{a, {}}}, attempt.Plan{After: 10 * ms})
 			client.Release()
 			if r.err != pipeline.ErrClientGone || cancelled(a) != pipeline.ErrClientGone {
 				t.Errorf("got %v, upstream %v", r.err, cancelled(a))
@@ -250,7 +250,7 @@ func TestEverybodyKnowsWhy(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p := &policy{refuse: true, candidates: []*candidate{{wait: time.Second, err: errDown}, {whole: "b"}}}
-			r := run(t, context.Background(), p, attempt.Plan{After: 10 * ms, Class: 5})
+			r := run(context.Background(), t, p, attempt.Plan{After: 10 * ms, Class: 5})
 			if !errors.Is(r.err, errDown) {
 				t.Errorf("got %v", r.err)
 			}
@@ -267,7 +267,7 @@ func TestEverybodyKnowsWhy(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			open := &pipeline.Error{Status: 503, Code: "circuit_open", Fault: pipeline.OverloadFault}
 			p := &policy{candidates: []*candidate{{err: open}, {err: errDown}, {whole: "c"}}}
-			run(t, context.Background(), p, attempt.Plan{After: -1})
+			run(context.Background(), t, p, attempt.Plan{After: -1})
 			if len(p.asks) != 2 || !p.asks[0].Unasked || p.asks[1].Unasked {
 				t.Errorf("asks %+v", p.asks)
 			}
@@ -279,7 +279,7 @@ func TestEverybodyKnowsWhy(t *testing.T) {
 func TestPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &policy{pause: 100 * ms, candidates: []*candidate{{err: errDown}, {status: 503}, {whole: "c"}}}
-		if r := run(t, context.Background(), p, attempt.Plan{After: -1}); r.body != "c" || r.took != 200*ms {
+		if r := run(context.Background(), t, p, attempt.Plan{After: -1}); r.body != "c" || r.took != 200*ms {
 			t.Errorf("%q after %v", r.body, r.took)
 		}
 	})
@@ -287,7 +287,7 @@ func TestPause(t *testing.T) {
 		p := &policy{pause: time.Hour, candidates: []*candidate{{err: errDown}, {}}}
 		client := pipeline.Acquire(context.Background())
 		time.AfterFunc(ms, func() { client.Scope().Cancel(pipeline.ErrClientGone) })
-		if r := run(t, client.Context(), p, attempt.Plan{After: -1}); r.err != pipeline.ErrClientGone || r.took != ms {
+		if r := run(client.Context(), t, p, attempt.Plan{After: -1}); r.err != pipeline.ErrClientGone || r.took != ms {
 			t.Errorf("%v after %v", r.err, r.took)
 		}
 		client.Release()

@@ -163,7 +163,7 @@ type result struct {
 
 // run runs one exchange to the end of its answer. It must be called in a
 // synctest bubble, and checks that nothing is left over.
-func run(t *testing.T, ctx context.Context, p *policy, plan attempt.Plan) (r result) {
+func run(ctx context.Context, t *testing.T, p *policy, plan attempt.Plan) (r result) {
 	t.Helper()
 	before := pipeline.Live()
 	began := time.Now()

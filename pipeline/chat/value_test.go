@@ -3,6 +3,7 @@ package chat
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -165,7 +166,7 @@ func TestMessages(t *testing.T) {
 		scan(body)
 		for range 2 { // the second time from memory
 			_, err := r.Messages()
-			e, ok := err.(*Error)
+			e, ok := errors.AsType[*Error](err)
 			if !ok || e.Offset != offset || e.Param != "messages" || e.Line != 1 || !strings.Contains(e.Reason, message) {
 				t.Errorf("%s: %#v", body, err)
 			}

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,8 @@ func decoded(t *testing.T, settings string, env ...string) (kinds, string) {
 	t.Helper()
 	s, err := config.Load(t.Context(), source(file("[ kinds: { "+settings+" } ]"), env...), registry, nil, nil)
 	if err != nil {
-		p := err.(config.Problems)[0]
+		problems, _ := errors.AsType[config.Problems](err)
+		p := problems[0]
 		return kinds{}, strings.TrimPrefix(p.Path, "routes[0].chain[0].kinds") + ": " + p.Msg
 	}
 	defer s.Release()

@@ -18,7 +18,6 @@ var (
 	eachType     = reflect.TypeFor[Each]()
 	textType     = reflect.TypeFor[encoding.TextUnmarshaler]()
 	refType      = reflect.TypeFor[reference]()
-	validType    = reflect.TypeFor[interface{ Validate() error }]()
 )
 
 // A field is one setting of a struct, those of inlined structs included.

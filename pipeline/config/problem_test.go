@@ -26,7 +26,7 @@ func TestCheck(t *testing.T) {
 	}
 	f("[ pass ]", 0)
 	f("[ fail: { with: x } ]", 0)
-	f("[ fail: { wiht: x }, pas ]", 2)
+	f("[ fail: { wth: x }, pas ]", 2)
 }
 
 func TestTooMuch(t *testing.T) {

@@ -122,8 +122,8 @@ func (c *stepper) Read(b []byte) (int, error) {
 // find returns the place of the last word in lines, or else the one given.
 func find(lines []string, word string, line, col int) (int, int) {
 	for i, text := range slices.Backward(lines) {
-		if at := strings.Index(text, word); at >= 0 {
-			return i + 1, utf8.RuneCountInString(text[:at]) + 1
+		if before, _, ok := strings.Cut(text, word); ok {
+			return i + 1, utf8.RuneCountInString(before) + 1
 		}
 	}
 	return line, col

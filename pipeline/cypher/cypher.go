@@ -113,15 +113,16 @@ func procedure(rest []token, allowed []string) error {
 
 // dotted joins a name with dots.
 func dotted(rest []token) (name string, n int) {
+	var b strings.Builder
 	for n < len(rest) && rest[n].kind == word {
-		name += rest[n].text
+		b.WriteString(rest[n].text)
 		if n++; n >= len(rest) || !rest[n].is(".") {
 			break
 		}
-		name += "."
+		b.WriteByte('.')
 		n++
 	}
-	return name, n
+	return b.String(), n
 }
 
 // The namespaces whose functions compute and do nothing else. Functions without

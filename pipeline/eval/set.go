@@ -120,7 +120,7 @@ func (f folder) own() (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // read only: nothing is lost
 	set := &Set{Name: strings.TrimSuffix(name, ".jsonl")}
 	lines := bufio.NewScanner(file)
 	lines.Buffer(nil, 1<<20)
@@ -223,7 +223,7 @@ func (f folder) musique() (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // read only: nothing is lost
 	set.Triples, err = ingest.ReadTriples(file)
 	return set, err
 }

@@ -103,7 +103,7 @@ func (g *Gateway) post(ctx context.Context, body sent, w *Written) error {
 	if err != nil {
 		return fmt.Errorf("send %d chunks: %w", len(body.Chunks), err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }() // read by then
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, 8<<20))
 	if err != nil {
 		return fmt.Errorf("send %d chunks to %s: %w", len(body.Chunks), url, err)

@@ -45,7 +45,7 @@ func Problems(t *testing.T, reg config.Registry, dir string) {
 			switch {
 			case got == want:
 			case os.Getenv("HEADRACE_UPDATE") != "":
-				if err := os.WriteFile(file, append(text[:at[1]:at[1]], (got+"\n")...), 0o644); err != nil {
+				if err := os.WriteFile(file, append(text[:at[1]:at[1]], (got+"\n")...), 0o600); err != nil { //nolint:gosec // the test's own folder
 					t.Fatal(err)
 				}
 			default:

@@ -20,7 +20,7 @@ const ms = time.Millisecond
 
 func passages(ids string) []pipeline.Passage {
 	var out []pipeline.Passage
-	for _, id := range strings.Fields(ids) {
+	for id := range strings.FieldsSeq(ids) {
 		out = append(out, pipeline.Passage{ID: id})
 	}
 	return out

@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -89,7 +90,7 @@ func expandCaps(t *testing.T, store pipeline.GraphStore) {
 		for i := range 30 {
 			id := fmt.Sprintf("r%d_%02d", c, i)
 			g.Entities = append(g.Entities, pipeline.Entity{ID: id, Type: "T"})
-			g.Relations = append(g.Relations, pipeline.Relation{Src: fmt.Sprintf("c%d", c), Dst: id, Type: "RAY", Props: pairs("weight", fmt.Sprint(i))})
+			g.Relations = append(g.Relations, pipeline.Relation{Src: fmt.Sprintf("c%d", c), Dst: id, Type: "RAY", Props: pairs("weight", strconv.Itoa(i))})
 		}
 	}
 	g.Relations = append(g.Relations, pipeline.Relation{Src: "r0_29", Dst: "c1", Type: "LINK", Props: pairs("weight", "100")})

@@ -79,7 +79,8 @@ func filters(t *testing.T, store pipeline.VectorStore) {
 		text("tags", "en"), text("tags", "t"), number("deep.er.x", 2), number("deep.list", 9), number("deep.list", -9), text("deep", "er"),
 		text("sometimes", "here"), text("absent", "x"), text("null", "x"), text("doc_id", "d1"), text("doc_id", "d1", "d3"), text("chunk_id", "c7"),
 		ranged("score", gt, 5), ranged("score", gte, 5), ranged("score", lt, 5), ranged("score", lte, 5), ranged("n", gt, 100), ranged("lang", gt, 0),
-		{Field: "score", Range: &pipeline.Range{GTE: &five, LT: &six}}, ranged("deep.list", lt, -20), ranged("absent", lt, 1),
+		{Field: "score", Range: &pipeline.Range{GTE: &five, LT: &six}},
+		ranged("deep.list", lt, -20), ranged("absent", lt, 1),
 	}
 	for _, c := range all {
 		f(&pipeline.Filter{Must: []pipeline.Condition{c}})

@@ -16,10 +16,20 @@ func Graph(t *testing.T, open func(t *testing.T) pipeline.GraphStore) {
 		name string
 		run  func(t *testing.T, s pipeline.GraphStore)
 	}{
-		{"merge", merges}, {"skipped", skipped}, {"expand", expand}, {"expand caps", expandCaps}, {"hubs", hubs},
-		{"related", related}, {"related caps", relatedCaps}, {"link", link}, {"link chinese", linkChinese},
-		{"hostile names", hostileNames}, {"delete document", deleteDocument}, {"graph tenants", graphTenants},
-		{"deadline", graphDeadline}, {"at once", graphAtOnce},
+		{"merge", merges},
+		{"skipped", skipped},
+		{"expand", expand},
+		{"expand caps", expandCaps},
+		{"hubs", hubs},
+		{"related", related},
+		{"related caps", relatedCaps},
+		{"link", link},
+		{"link chinese", linkChinese},
+		{"hostile names", hostileNames},
+		{"delete document", deleteDocument},
+		{"graph tenants", graphTenants},
+		{"deadline", graphDeadline},
+		{"at once", graphAtOnce},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, open(t)) })
 	}
@@ -80,7 +90,7 @@ func props(list []pipeline.Prop) string {
 
 func pairs(list ...string) []pipeline.Prop {
 	var out []pipeline.Prop
-	for i := 0; i < len(list); i += 2 {
+	for i := 0; i+1 < len(list); i += 2 {
 		out = append(out, pipeline.Prop{Key: list[i], Value: []byte(list[i+1])})
 	}
 	return out

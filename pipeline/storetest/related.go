@@ -12,9 +12,9 @@ import (
 
 // relatedIDs returns the chunks of an answer by their short names, which it
 // finds by trying them.
-func relatedIDs(w web, list []pipeline.Related, names string) []string {
+func relatedIDs(w web, list []pipeline.Related) []string {
 	byID := map[string]string{}
-	for _, n := range strings.Fields(names) {
+	for n := range strings.FieldsSeq(chunkNames) {
 		byID[w.chunk(n)] = n
 	}
 	out := []string{}
@@ -29,7 +29,7 @@ const chunkNames = "c1 c2 c3 c4 c5 c6 c7 c8 c9"
 func (w web) related(t *testing.T, q pipeline.RelatedQuery, chunks string) []pipeline.Related {
 	t.Helper()
 	q.Tenant = w.tenant
-	for _, c := range strings.Fields(chunks) {
+	for c := range strings.FieldsSeq(chunks) {
 		q.Chunks = append(q.Chunks, w.chunk(c))
 	}
 	return must[[]pipeline.Related](t)(w.store.Related(within(t), q))
@@ -43,7 +43,7 @@ func related(t *testing.T, store pipeline.GraphStore) {
 	f := func(chunks string, want ...string) []pipeline.Related {
 		t.Helper()
 		got := w.related(t, wide, chunks)
-		equal(t, "related to "+chunks, relatedIDs(w, got, chunkNames), append([]string{}, want...))
+		equal(t, "related to "+chunks, relatedIDs(w, got), append([]string{}, want...))
 		return got
 	}
 	// rare is in three chunks, common in four: c5 has both, c2 the rarer.
@@ -88,11 +88,11 @@ func relatedCaps(t *testing.T, store pipeline.GraphStore) {
 	}
 	// e1 is in four chunks: not at all above the cap.
 	got := w.related(t, pipeline.RelatedQuery{Limit: 100, HubCap: 3, MaxSeeds: 100}, "c1")
-	equal(t, "hub cap 3", relatedIDs(w, got, chunkNames), []string{"c2", "c5"})
+	equal(t, "hub cap 3", relatedIDs(w, got), []string{"c2", "c5"})
 	got = w.related(t, pipeline.RelatedQuery{Limit: 100, HubCap: 4, MaxSeeds: 100}, "c1")
 	if len(got) != 4 {
 		t.Errorf("hub cap 4: %d chunks; want all 4", len(got))
 	}
 	got = w.related(t, pipeline.RelatedQuery{Limit: 100, HubCap: 100, MaxSeeds: 5}, "c1")
-	equal(t, "the five rarest entities", relatedIDs(w, got, chunkNames), []string{"c2"})
+	equal(t, "the five rarest entities", relatedIDs(w, got), []string{"c2"})
 }

@@ -14,10 +14,22 @@ func Vectors(t *testing.T, open func(t *testing.T) pipeline.VectorStore) {
 		name string
 		run  func(t *testing.T, s pipeline.VectorStore)
 	}{
-		{"collection", collections}, {"dense", denseLeg}, {"sparse", sparseLeg}, {"words alone", wordsAlone},
-		{"ties", ties}, {"filters", filters}, {"tenants", tenants}, {"dimensions", dimensions},
-		{"bad vectors", badVectors}, {"upsert", upserts}, {"skip unchanged", skipUnchanged}, {"delete", deletes},
-		{"chinese", chinese}, {"hostile texts", hostileTexts}, {"deadline", vectorDeadline}, {"at once", atOnce},
+		{"collection", collections},
+		{"dense", denseLeg},
+		{"sparse", sparseLeg},
+		{"words alone", wordsAlone},
+		{"ties", ties},
+		{"filters", filters},
+		{"tenants", tenants},
+		{"dimensions", dimensions},
+		{"bad vectors", badVectors},
+		{"upsert", upserts},
+		{"skip unchanged", skipUnchanged},
+		{"delete", deletes},
+		{"chinese", chinese},
+		{"hostile texts", hostileTexts},
+		{"deadline", vectorDeadline},
+		{"at once", atOnce},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, open(t)) })
 	}

@@ -17,7 +17,6 @@ func TestRecovery(t *testing.T) {
 		u.answer = bad
 		u.ask(t)
 		u.ask(t)
-		began := time.Now()
 		_, err := u.ask(t)
 		if e, ok := errors.AsType[*pipeline.Error](err); !ok || e.RetryAfter != 15*time.Second {
 			t.Fatalf("refused with %v", err)
@@ -35,7 +34,8 @@ func TestRecovery(t *testing.T) {
 			t.Fatalf("%d calls; a probe that failed must leave the breaker open", u.calls)
 		}
 		u.answer = good
-		for began = time.Now(); u.open(t); time.Sleep(100 * time.Millisecond) {
+		began := time.Now()
+		for ; u.open(t); time.Sleep(100 * time.Millisecond) {
 		}
 		if took := time.Since(began); took < 14*time.Second || took > 16*time.Second {
 			t.Errorf("probed again after %v", took)

@@ -130,8 +130,10 @@ func TestTenantsNeverShare(t *testing.T) {
 // A reload keeps the store. What a provider's name stands for is part of the
 // key, so that another upstream's answers are not taken for this one's.
 func TestReload(t *testing.T) {
-	reg := config.Registry{Plugin, pipetest.Fixed[pipeline.CacheStore]("keeps", &flaky{values: map[pipeline.Key][]byte{}}),
-		config.Define[pipeline.Provider]("says", says{}, "package p")}
+	reg := config.Registry{
+		Plugin, pipetest.Fixed[pipeline.CacheStore]("keeps", &flaky{values: map[pipeline.Key][]byte{}}),
+		config.Define[pipeline.Provider]("says", says{}, "package p"),
+	}
 	var old *config.Snapshot
 	f := func(text, wantCache, wantBody string) {
 		t.Helper()

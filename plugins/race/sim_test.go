@@ -202,7 +202,6 @@ func TestAllFail(t *testing.T) {
 			_, failed, calls := s.run(n, 100)
 			if ratio := float64(calls) / float64(n); failed != n || ratio > 1.10 {
 				t.Errorf("%v: %d of %d failed, %.3f calls a request; want at most 1.10; refused for budget %v", s.h.after, failed, n, ratio, testutil.ToFloat64(s.h.metrics.budget))
-
 			}
 			s.h.Close()
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -267,20 +268,11 @@ func (a *asked) subgraphOf(g *pipeline.Subgraph) *subgraph {
 		if a.maxE > 0 && len(out.Edges) == a.maxE {
 			break
 		}
-		if len(a.relationOnly) == 0 || contains(a.relationOnly, e.Type) {
+		if len(a.relationOnly) == 0 || slices.Contains(a.relationOnly, e.Type) {
 			out.Edges = append(out.Edges, subgraphEdge{e.Src, e.Dst, e.Type, propsOf(e.Props)})
 		}
 	}
 	return out
-}
-
-func contains(list []string, s string) bool {
-	for _, have := range list {
-		if have == s {
-			return true
-		}
-	}
-	return false
 }
 
 func propsOf(props []pipeline.Prop) map[string]json.RawMessage {

@@ -148,7 +148,7 @@ func (s *store) change(ctx context.Context, what string, do func(tx *sql.Tx) err
 	if err != nil {
 		return fmt.Errorf("%s in %s: %w", what, s.file, err)
 	}
-	defer tx.Rollback()
+	defer func() { _ = tx.Rollback() }()
 	if err = do(tx); err == nil {
 		err = tx.Commit()
 	}

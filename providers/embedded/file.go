@@ -173,7 +173,7 @@ func (f *file) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback()
+	defer func() { _ = tx.Rollback() }() // does nothing after a commit
 	for _, statement := range []string{
 		schema,
 		fmt.Sprintf("PRAGMA application_id = %d", applicationID),
@@ -198,7 +198,7 @@ func (f *file) whole(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }() // read only: nothing is lost
 	info, err := in.Stat()
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ func guard(path string) (*os.File, error) {
 		return nil, err
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
+		_ = f.Close() // never used
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, errors.New("it is open already, here or in another process; " +
 				"two stores cannot share a file, and a change of settings needs a restart")

@@ -30,7 +30,7 @@ func each(ctx context.Context, db interface {
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err tells
 	for rows.Next() {
 		if err := row(rows.Scan); err != nil {
 			return err
@@ -134,11 +134,11 @@ func (s *store) readPoints(ctx context.Context, yield func([]loaded)) error {
 // signed and unsigned look at the same bytes in two ways. Copying 768 of them
 // for each point would be a good part of the start; see BenchmarkOpen.
 func signed(b []byte) []int8 {
-	return unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(b))), len(b))
+	return unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(b))), len(b)) //nolint:gosec // the same bytes, as many
 }
 
 func unsigned(b []int8) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(b))), len(b))
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(b))), len(b)) //nolint:gosec // the same bytes, as many
 }
 
 // recovered returns what f panicked with, as an error.

@@ -74,17 +74,16 @@ func (p *part) add(e entry) {
 	}
 }
 
-// kill takes what has this id out, and reports whether there was anything.
-func (p *part) kill(id string) bool {
+// kill takes out what has this id, if there is anything.
+func (p *part) kill(id string) {
 	slot, ok := p.slots[id]
 	if !ok {
-		return false
+		return
 	}
 	delete(p.slots, id)
 	p.live.clear(slot)
 	p.alive--
 	p.words.total -= uint64(p.words.lens[slot])
-	return true
 }
 
 // wasteful reports whether so much is dead that the part should be compacted.

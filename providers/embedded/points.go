@@ -114,12 +114,12 @@ func (s *store) write(ctx context.Context, tx *sql.Tx, c *collection, u pipeline
 	if err != nil {
 		return nil, err
 	}
-	defer insert.Close()
+	defer func() { _ = insert.Close() }() // the transaction's end tells
 	vector, err := tx.Prepare("INSERT INTO vectors (row, vector) VALUES (?, ?)")
 	if err != nil {
 		return nil, err
 	}
-	defer vector.Close()
+	defer func() { _ = vector.Close() }()
 	p := c.parts[u.Tenant]
 	var written []draft
 	for _, d := range list {
@@ -231,10 +231,10 @@ func (s *store) Delete(ctx context.Context, tenant, collection, docID string) (i
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM vectors WHERE row IN (SELECT row FROM points WHERE "+where+")", args...); err != nil {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM vectors WHERE row IN (SELECT row FROM points WHERE "+where+")", args...); err != nil { //nolint:gosec // where is one of two, both above
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "DELETE FROM points WHERE "+where, args...)
+		_, err = tx.ExecContext(ctx, "DELETE FROM points WHERE "+where, args...) //nolint:gosec // as above
 		return err
 	})
 	if err != nil {

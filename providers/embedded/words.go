@@ -14,7 +14,7 @@ const maxWord = 64
 // stop are the English words that say nothing about what a text is on.
 var stop = func() map[string]bool {
 	m := map[string]bool{}
-	for _, w := range strings.Fields(`a an and are as at be been but by did do does for from had has have he her his
+	for w := range strings.FieldsSeq(`a an and are as at be been but by did do does for from had has have he her his
 		how i if in into is it its of on or s she t that the their them they this to was we were what when where
 		which who whom whose why will with you your`) {
 		m[w] = true

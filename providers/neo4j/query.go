@@ -73,8 +73,10 @@ func told4xx(err error) error {
 	case "Neo.ClientError.Statement.SyntaxError", "Neo.ClientError.Statement.SemanticError", "Neo.ClientError.Statement.TypeError",
 		"Neo.ClientError.Statement.ArgumentError", "Neo.ClientError.Statement.ArithmeticError", "Neo.ClientError.Statement.ParameterMissing",
 		"Neo.ClientError.Procedure.ProcedureNotFound", "Neo.ClientError.Statement.EntityNotFound":
-		return &pipeline.Error{Status: 400, Code: "invalid_cypher", Param: "query", Fault: pipeline.CallerFault,
-			Err: told{"the graph store refuses the query: " + clip(ne.Msg, 500), err}}
+		return &pipeline.Error{
+			Status: 400, Code: "invalid_cypher", Param: "query", Fault: pipeline.CallerFault,
+			Err: told{"the graph store refuses the query: " + clip(ne.Msg, 500), err},
+		}
 	}
 	return err
 }

@@ -155,8 +155,10 @@ func (s *Store) write(ctx context.Context, call string, f func(ctx context.Conte
 		case <-s.schema:
 		case <-ctx.Done():
 			// Without its constraints a graph would be slow, and have doubles.
-			return &pipeline.Error{Status: 503, Code: "store_unavailable", Fault: pipeline.UpstreamFault, RetryAfter: time.Second,
-				Err: errors.New("the graph store is not ready")}
+			return &pipeline.Error{
+				Status: 503, Code: "store_unavailable", Fault: pipeline.UpstreamFault, RetryAfter: time.Second,
+				Err: errors.New("the graph store is not ready"),
+			}
 		}
 		session := s.session(ctx, driver.AccessModeWrite)
 		defer func() { _ = session.Close(ctx) }()

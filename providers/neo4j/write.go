@@ -180,8 +180,10 @@ func (w *writing) writeRelations(ctx context.Context, tx driver.ManagedTransacti
 			written[i] = true
 			w.out.Relations++
 			if len(rel.Props) > 0 {
-				sets = append(sets, row{"src": w.key(rel.Src), "dst": w.key(rel.Dst), "type": rel.Type,
-					"scalars": row{"props_json": jsonOf(props), "weight": weightOf(props)}})
+				sets = append(sets, row{
+					"src": w.key(rel.Src), "dst": w.key(rel.Dst), "type": rel.Type,
+					"scalars": row{"props_json": jsonOf(props), "weight": weightOf(props)},
+				})
 			}
 		})
 		if err != nil {

@@ -125,8 +125,7 @@ func failure(err error) error {
 	if err == nil {
 		return nil
 	}
-	var exhausted *client.QdrantResourceExhaustedError
-	if errors.As(err, &exhausted) {
+	if exhausted, ok := errors.AsType[*client.QdrantResourceExhaustedError](err); ok {
 		return &pipeline.Error{
 			Status: 503, Code: "store_unavailable", Fault: pipeline.OverloadFault,
 			RetryAfter: time.Duration(exhausted.RetryAfterS) * time.Second,

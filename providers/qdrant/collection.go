@@ -95,10 +95,10 @@ func (s *Store) create(ctx context.Context, name string, dimensions int) error {
 		return err
 	}
 	for _, index := range []*client.CreateFieldIndexCollection{
-		{FieldName: fieldTenant, FieldIndexParams: client.NewPayloadIndexParamsKeyword(&client.KeywordIndexParams{IsTenant: client.PtrOf(true)})},
+		{FieldName: fieldTenant, FieldIndexParams: client.NewPayloadIndexParamsKeyword(&client.KeywordIndexParams{IsTenant: new(true)})},
 		{FieldName: fieldDoc, FieldIndexParams: client.NewPayloadIndexParamsKeyword(&client.KeywordIndexParams{})},
 	} {
-		index.CollectionName, index.Wait, index.FieldType = name, client.PtrOf(true), client.FieldType_FieldTypeKeyword.Enum()
+		index.CollectionName, index.Wait, index.FieldType = name, new(true), client.FieldType_FieldTypeKeyword.Enum()
 		if _, err := s.client.CreateFieldIndex(ctx, index); err != nil {
 			return err
 		}

@@ -39,7 +39,7 @@ func (s *Store) Search(ctx context.Context, q pipeline.SearchQuery) (pipeline.Le
 	add := func(using string, query *client.Query, leg *[]pipeline.Passage) *client.QueryPoints {
 		p := &client.QueryPoints{
 			CollectionName: name, Query: query, Using: &using, Filter: only,
-			Limit: client.PtrOf(uint64(limit + spare)), WithPayload: shown,
+			Limit: new(uint64(limit + spare)), WithPayload: shown,
 		}
 		queries, to = append(queries, p), append(to, leg)
 		return p
@@ -54,8 +54,7 @@ func (s *Store) Search(ctx context.Context, q pipeline.SearchQuery) (pipeline.Le
 		mine, _ := ofTenant(q.Tenant, nil)
 		// How rare a word is counts within the tenant. Servers before 1.19
 		// count over all tenants.
-		add(vectorSparse, client.NewQuerySparse(indices, values), &legs.Sparse).Params =
-			&client.SearchParams{Idf: &client.IdfParams{Corpus: mine}}
+		add(vectorSparse, client.NewQuerySparse(indices, values), &legs.Sparse).Params = &client.SearchParams{Idf: &client.IdfParams{Corpus: mine}}
 	}
 	if len(queries) == 0 || limit < 1 {
 		return pipeline.Legs{}, nil

@@ -46,7 +46,7 @@ func (s *Store) Upsert(ctx context.Context, u pipeline.Upsert) (pipeline.Upserte
 		points[i] = point(u.Tenant, p, known)
 	}
 	_, err = run(ctx, s, "upsert", s.config.WriteTimeout, func(ctx context.Context) (*client.UpdateResult, error) {
-		return s.client.Upsert(ctx, &client.UpsertPoints{CollectionName: name, Wait: client.PtrOf(true), Points: points})
+		return s.client.Upsert(ctx, &client.UpsertPoints{CollectionName: name, Wait: new(true), Points: points})
 	})
 	if err != nil {
 		s.forget(name, err)
@@ -116,7 +116,7 @@ func (s *Store) Delete(ctx context.Context, tenant, collection, docID string) (i
 	}
 	_, err = run(ctx, s, "delete", s.config.WriteTimeout, func(ctx context.Context) (*client.UpdateResult, error) {
 		return s.client.Delete(ctx, &client.DeletePoints{
-			CollectionName: name, Wait: client.PtrOf(true), Points: client.NewPointsSelectorFilter(only),
+			CollectionName: name, Wait: new(true), Points: client.NewPointsSelectorFilter(only),
 		})
 	})
 	if err != nil {
@@ -127,7 +127,7 @@ func (s *Store) Delete(ctx context.Context, tenant, collection, docID string) (i
 
 func (s *Store) count(ctx context.Context, name string, only *client.Filter) (int, error) {
 	n, err := run(ctx, s, "count", s.config.Timeout, func(ctx context.Context) (uint64, error) {
-		return s.client.Count(ctx, &client.CountPoints{CollectionName: name, Filter: only, Exact: client.PtrOf(true)})
+		return s.client.Count(ctx, &client.CountPoints{CollectionName: name, Filter: only, Exact: new(true)})
 	})
 	if err != nil {
 		s.forget(name, err)

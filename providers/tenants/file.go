@@ -92,7 +92,7 @@ func (r *records) find(id string) (*tenant, error) {
 			return &r.Tenants[i], nil
 		}
 	}
-	return nil, &pipeline.Error{Status: 404, Code: "tenant_not_found", Fault: pipeline.CallerFault, Err: fmt.Errorf("Tenant %.64s not found", id)} //nolint:staticcheck // the words that clients know
+	return nil, &pipeline.Error{Status: 404, Code: "tenant_not_found", Fault: pipeline.CallerFault, Err: fmt.Errorf("Tenant %.64s not found", id)} // the words that clients know
 }
 
 // fileOf is the file that a path stands for, "" for none.

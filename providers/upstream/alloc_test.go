@@ -64,7 +64,7 @@ func answerOf(n int, chunk int) string {
 }
 
 // drain makes a call and reads its body to the end.
-func drain(c *Client, ctx context.Context, req *pipeline.Request, resp *pipeline.Response) (int, error) {
+func drain(ctx context.Context, c *Client, req *pipeline.Request, resp *pipeline.Response) (int, error) {
 	if err := c.RoundTrip(ctx, req, resp); err != nil {
 		return 0, err
 	}
@@ -102,7 +102,7 @@ func TestRoundTripAllocates(t *testing.T) {
 		ex := benchExchange(prompt)
 		defer ex.Release()
 		call := func() {
-			if n, err := drain(c, ex.Context(), &ex.Request, &ex.Response); n != body || err != nil {
+			if n, err := drain(ex.Context(), c, &ex.Request, &ex.Response); n != body || err != nil {
 				t.Fatalf("got %d bytes, %v", n, err)
 			}
 		}
@@ -129,7 +129,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 				ex := benchExchange(size)
 				defer ex.Release()
 				for pb.Next() {
-					if _, err := drain(c, ex.Context(), &ex.Request, &ex.Response); err != nil {
+					if _, err := drain(ex.Context(), c, &ex.Request, &ex.Response); err != nil {
 						b.Error(err)
 						return
 					}
@@ -166,7 +166,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 				ex := benchExchange(size)
 				defer ex.Release()
 				for pb.Next() {
-					if _, err := drain(c, ex.Context(), &ex.Request, &ex.Response); err != nil {
+					if _, err := drain(ex.Context(), c, &ex.Request, &ex.Response); err != nil {
 						b.Error(err)
 						return
 					}

@@ -264,7 +264,7 @@ func (k *call) Next() ([]byte, error) {
 	case err == nil:
 		return piece, nil
 	case err == io.EOF && k.conn.ended():
-		k.finish()
+		_ = k.finish() // the answer is whole: why it might have been cancelled does not matter
 		k.end = io.EOF
 	default:
 		k.end = k.broken(err)
@@ -310,7 +310,7 @@ func (k *call) finish() error {
 // Close implements pipeline.Stream.
 func (k *call) Close() error {
 	if k.conn != nil {
-		k.finish()
+		_ = k.finish() // whoever closes does not ask why
 	}
 	k.sender.stop()
 	_ = k.sender.wait() // there is an answer, so its failure does not matter

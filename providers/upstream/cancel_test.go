@@ -219,7 +219,7 @@ func echoID(c net.Conn) {
 		if i%2 == 0 {
 			_, err = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", n*(len(id)+1), strings.Repeat(id+";", n))
 		} else {
-			_, err = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
 			for range n {
 				_, _ = fmt.Fprintf(c, "%x\r\n%s;\r\n", len(id)+1, id)
 				time.Sleep(time.Duration(rand.IntN(1000)) * time.Microsecond)

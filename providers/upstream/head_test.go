@@ -3,6 +3,7 @@ package upstream
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"net/textproto"
@@ -57,7 +58,7 @@ func TestHeadRefused(t *testing.T) {
 		for _, most := range []int{1, 5, 1000} {
 			var h fasthttp.ResponseHeader
 			got, err := parse(in, most, &h)
-			if _, ok := err.(malformed); !ok {
+			if _, ok := errors.AsType[malformed](err); !ok {
 				t.Errorf("%q: got %+v, %v", in, got, err)
 			}
 		}

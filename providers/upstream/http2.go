@@ -102,7 +102,7 @@ func (w *wide) roundTrip(ctx context.Context, req *pipeline.Request, resp *pipel
 	ctx, k.cancel = context.WithCancelCause(ctx)
 	trace := &httptrace.ClientTrace{GotConn: func(g httptrace.GotConnInfo) { k.conn = g.Conn }}
 	k.send(ctx, r, req)
-	answer, err := w.http.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, trace)))
+	answer, err := w.http.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, trace))) //nolint:bodyclose // the call's, which closes it
 	if err != nil {
 		return k.abort(ctx, err)
 	}

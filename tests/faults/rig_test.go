@@ -81,7 +81,7 @@ func plainBinary(t testing.TB) string {
 		return path
 	}
 	plain.once.Do(func() {
-		if plain.dir, plain.err = os.MkdirTemp("", "headrace-faults"); plain.err != nil {
+		if plain.dir, plain.err = os.MkdirTemp("", "headrace-faults"); plain.err != nil { //nolint:usetesting // for all tests, gone in TestMain
 			return
 		}
 		cmd := exec.Command("go", "build", "-o", plain.dir+"/headrace", "./cmd/headrace")

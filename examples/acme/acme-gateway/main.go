@@ -3,6 +3,7 @@ package main
 
 import (
 	"example.com/acme/guard"
+
 	"github.com/headrace/headrace/cmd"
 	"github.com/headrace/headrace/plugins/standard"
 )
