@@ -35,7 +35,8 @@ var Plugin = config.Define[pipeline.Handler]("breaker", Config{
 
 // Config stops asking an upstream that keeps failing, and answers 503 with
 // Retry-After meanwhile. Timeouts, broken connections and streams, 429 and 5xx
-// are failures. What the client did wrong, or did not wait for, is not.
+// are failures. What the client did wrong, or did not wait for, is not; nor is a
+// 429 of a model's only target, which reaches the client as it is.
 type Config struct {
 	// Failures open the breaker: so many in a row, as in 5, or such a share of
 	// all within window, as in 50%.
@@ -92,6 +93,8 @@ func (b *breaker) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeli
 		c.settle(unknown, 0)
 	case err != nil:
 		c.settle(ofError(err), retryAfterOf(err))
+	case len(ex.Targets) == 1 && res.Header.StatusCode() == fasthttp.StatusTooManyRequests:
+		c.settle(unknown, 0) // nobody else to ask, and its 429 tells the client more than ours would
 	case res.Fault != pipeline.NoFault:
 		c.settle(ofFault(res.Fault), retryAfter(&res.Header))
 	case res.Body == nil:

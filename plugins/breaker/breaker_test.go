@@ -68,6 +68,34 @@ func (u *upstream) ask(t *testing.T) (string, error) {
 	}
 }
 
+// With nobody else to ask, a client is better served with the upstream's own 429: it
+// may be about this request's model, or its size.
+func TestOnlyTarget(t *testing.T) {
+	u := newUpstream(t, "{ failures: 2 }")
+	u.answer = whole(429, pipeline.OverloadFault)
+	ask := func(targets ...*pipeline.Target) (status int, err error) {
+		ex := pipeline.Acquire(t.Context())
+		defer ex.Release()
+		ex.Targets = targets
+		err = u.chain.Handle(ex.Context(), ex)
+		return ex.Response.Header.StatusCode(), err
+	}
+	one, other := &pipeline.Target{Name: "one"}, &pipeline.Target{Name: "other"}
+	for range 5 {
+		if status, err := ask(one); status != 429 || err != nil {
+			t.Fatalf("the only target: %d, %v", status, err)
+		}
+	}
+	for range 2 {
+		if status, err := ask(one, other); status != 429 || err != nil {
+			t.Fatalf("one of two: %d, %v", status, err)
+		}
+	}
+	if _, err := ask(one, other); err == nil {
+		t.Error("one of two is asked again and again")
+	}
+}
+
 // frames is a stream whose frames turn into garbage once the next is asked for.
 type frames struct {
 	left []string
