@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -162,6 +163,61 @@ func TestConformOne(t *testing.T) {
 	}
 	pipetest.Impatient()
 	pipetest.Conform(t, components[name].component, "")
+}
+
+// What is as it should be passes here too, and not only in a process of its own.
+func TestConformSound(t *testing.T) {
+	t.Run("provider", func(t *testing.T) {
+		pipetest.Conform(t, pipetest.Fixed[pipeline.Provider]("under_test", pipetest.NewProvider(pipetest.Says("{}"))), "")
+	})
+	t.Run("store", func(t *testing.T) {
+		pipetest.Conform(t, config.Define[pipeline.CacheStore]("under_test", keeps{}, "package p\n\n// keeps keeps.\ntype keeps struct{}\n"), "")
+	})
+}
+
+// keeps is a cache store of which each snapshot gets its own.
+type keeps struct{}
+
+func (keeps) Build(context.Context, config.Env) (pipeline.CacheStore, error) {
+	return &keeper{values: map[pipeline.Key][]byte{}}, nil
+}
+
+type keeper struct {
+	mu     sync.Mutex
+	values map[pipeline.Key][]byte
+}
+
+func (k *keeper) Get(_ context.Context, key pipeline.Key) ([]byte, bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	v, ok := k.values[key]
+	return v, ok, nil
+}
+
+func (k *keeper) Set(_ context.Context, key pipeline.Key, value []byte, _ time.Duration) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.values[key] = value
+	return nil
+}
+
+// A file is compared with the problems below its dashes, or gets them there.
+func TestProblems(t *testing.T) {
+	const file = "#env WHO=someone\nroutes:\n  - { name: \"${WHO}\", match: { path: /v1/x }, chain: [ nobody ] }\n----\n"
+	dir := t.TempDir()
+	name := filepath.Join(dir, "unknown.txt")
+	if err := os.WriteFile(name, []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("written", func(t *testing.T) {
+		t.Setenv("HEADRACE_UPDATE", "1")
+		pipetest.Problems(t, config.Registry{}, dir)
+	})
+	text, err := os.ReadFile(name)
+	if err != nil || !strings.HasPrefix(string(text), file) || !strings.Contains(string(text[len(file):]), `3:`) || !strings.Contains(string(text), "nobody") {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	t.Run("compared", func(t *testing.T) { pipetest.Problems(t, config.Registry{}, dir) })
 }
 
 func TestConform(t *testing.T) {
