@@ -39,10 +39,14 @@ type expansion struct {
 	taken   map[[3]string]bool
 }
 
+func expand(q pipeline.ExpandQuery) expansion {
+	return expansion{q: q, reached: map[string]bool{}, taken: map[[3]string]bool{}}
+}
+
 // Expand implements pipeline.GraphStore: a statement for each hop, with the
 // frontier kept here, so that each has caps and a deadline of its own.
 func (s *Store) Expand(ctx context.Context, q pipeline.ExpandQuery) (pipeline.Subgraph, error) {
-	x := expansion{q: q, reached: map[string]bool{}, taken: map[[3]string]bool{}}
+	x := expand(q)
 	frontier := map[string]float64{}
 	for _, seed := range q.Seeds {
 		if seed.Weight > 0 && !math.IsInf(seed.Weight, 0) {

@@ -39,7 +39,7 @@ var Component = config.Define[Graph]("neo4j", Config{
 	Database:     "neo4j",
 	Timeout:      5 * time.Second,
 	WriteTimeout: 30 * time.Second,
-	Connections:  32,
+	Connections:  100,
 	Procedures:   []string{"db.labels", "db.relationshipTypes", "db.propertyKeys"},
 }, source)
 

@@ -153,7 +153,7 @@ func (s *Store) rehearse(ctx context.Context) {
 		_, _ = s.Related(ctx, pipeline.RelatedQuery{Chunks: names, Limit: 1, MaxSeeds: 1})
 		_, _ = s.entities(ctx, anys(names))
 		for _, types := range [][]string{nil, {"A"}, {"A", "B"}} {
-			x := expansion{q: pipeline.ExpandQuery{MaxSeeds: 1, Fanout: 1, MaxNodes: 1, MaxEdges: 1, Types: types}}
+			x := expand(pipeline.ExpandQuery{MaxSeeds: 1, Fanout: 1, MaxNodes: 1, MaxEdges: 1, Types: types})
 			_, _ = s.hop(ctx, &x, keys)
 		}
 	}
