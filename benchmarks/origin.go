@@ -42,11 +42,16 @@ type record struct {
 type endpoint struct {
 	path    string
 	latency time.Duration // that its upstream was given
-	about   string        // what else took time there
+	about   string        // what else takes time there
 	body    []byte
 	answer  string // what an answer has in it
-	stores  bool   // it searches
+	within  bool   // the stores are within the gateway
 }
+
+const (
+	searchTakes = " Each search in the vector store takes 50 ms."
+	cypherTakes = " Each statement in the graph takes 80 ms."
+)
 
 var endpoints = []endpoint{
 	{path: "/v1/chat/completions", latency: 50 * time.Millisecond, body: payload.Chat(sizeSmall, false)},
@@ -54,14 +59,17 @@ var endpoints = []endpoint{
 	{path: "/chat", latency: 50 * time.Millisecond, body: payload.Chat(sizeSmall, false), answer: "section"},
 	{path: "/embed", latency: 30 * time.Millisecond, body: payload.Service("/embed"), answer: `"vectors"`},
 	{path: "/rerank", latency: 40 * time.Millisecond, body: payload.Service("/rerank"), answer: `"score"`},
+	{path: "/search", latency: 30 * time.Millisecond, body: payload.Service("/search"), answer: `"hits"`, about: searchTakes},
 	{
-		path: "/search", latency: 30 * time.Millisecond, body: payload.Service("/search"), answer: `"hits"`, stores: true,
-		about: " The replaced service waited 50 ms more for its vector store; here that is in the gateway, with 1,000 passages, and its work counts as the gateway's.",
+		path: "/search", latency: 30 * time.Millisecond, body: payload.Service("/search"), answer: `"hits"`, within: true,
+		about: " The vector store is within the gateway, with 1,000 passages, and its work counts as the gateway's.",
 	},
+	{path: "/retrieve", latency: 30 * time.Millisecond, body: payload.Service("/retrieve"), answer: `"edges"`, about: searchTakes + cypherTakes},
 	{
-		path: "/retrieve", latency: 30 * time.Millisecond, body: payload.Service("/retrieve"), answer: `"hits"`, stores: true,
-		about: " The replaced service waited 50 ms more for its vector store and 80 ms for each of its graph queries; here both are in the gateway, with 1,000 passages and 137 entities.",
+		path: "/retrieve", latency: 30 * time.Millisecond, body: payload.Service("/retrieve"), answer: `"hits"`, within: true,
+		about: " Vector store and graph are within the gateway, with 1,000 passages and 137 entities.",
 	},
+	{path: "/graph/query", body: payload.Service("/graph/query"), answer: "queue", about: cypherTakes},
 	{
 		path: "/graph/extract", body: payload.Service("/graph/extract"), answer: `"EMPLOYED_AT"`,
 		about: " The three models asked take 300 ms, 100 ms and 2 s.",
@@ -104,7 +112,7 @@ func origin(ctx context.Context, args []string) error {
 			continue
 		}
 		t := report.Table{
-			Name:  e.path,
+			Name:  e.name(),
 			About: fmt.Sprintf("Each caller sends its next request when it has its answer, for %v; the upstream takes %v.%s The replaced service is as recorded on another day; ° marks that other programs took more than half a processor then.", *length, e.latency, e.about),
 		}
 		for n := range strings.SplitSeq(*callers, ",") {
@@ -134,17 +142,26 @@ func origin(ctx context.Context, args []string) error {
 // scenario is the load of so many callers.
 func (e endpoint) scenario(callers int, length time.Duration) scenario {
 	s := scenario{
-		name: fmt.Sprintf("%s, %d callers", e.path, callers), path: e.path, answer: e.answer, targets: []string{"origin"},
+		name: fmt.Sprintf("%s, %d callers", e.name(), callers), path: e.path, answer: e.answer, targets: []string{"servers"},
 		body: e.body, clients: callers, passes: 1, rounds: 1,
-		upstream: with(func(s *mock.Settings) { s.Latency, s.Numbers = e.latency, 1024 }),
+		upstream: with(func(s *mock.Settings) {
+			s.Latency, s.Numbers, s.Search, s.Cypher = e.latency, 1024, 50*time.Millisecond, 80*time.Millisecond
+		}),
 		load:     func(p *load.Pool) load.Result { return p.Closed(length) },
 		warm:     func(p *load.Pool) load.Result { return p.Closed(500 * time.Millisecond) },
 		metrics:  []metric{rps, p50, p95, p99, millis(cpu), resident, failures, foreign},
 	}
-	if e.stores {
-		s.setUp = fill
+	if e.within {
+		s.targets, s.setUp = []string{"origin"}, fill
 	}
 	return s
+}
+
+func (e endpoint) name() string {
+	if e.within {
+		return e.path + ", stores within"
+	}
+	return e.path
 }
 
 // millis is a metric of processor time in milliseconds.

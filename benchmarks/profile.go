@@ -19,12 +19,16 @@ func profile(ctx context.Context, args []string) error {
 	var o options
 	fs := flag.NewFlagSet("profile", flag.ExitOnError)
 	o.effort = 1
-	fs.StringVar(&o.scenarios, "scenario", "chat-1k", "`name` of the scenario")
-	fs.StringVar(&o.only, "target", "headrace", "`name` of the target, which must be Headrace")
+	fs.StringVar(&o.scenarios, "scenario", "chat-1k", "`name` of the scenario, or an endpoint of origin, such as /search")
+	fs.StringVar(&o.only, "target", "", "`name` of the target, which must be Headrace; if empty the scenario's own")
 	fs.StringVar(&o.headrace, "headrace", "", "the gateway's `binary`; built if empty")
 	length := fs.Duration("for", 10*time.Second, "how long")
 	out := fs.String("out", ".", "`folder` for cpu.pprof and allocs.pprof, or for heap.pprof")
 	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	list, err := o.profiled()
+	if err != nil {
 		return err
 	}
 	r, cleanup, err := newRunner(ctx, o)
@@ -32,16 +36,11 @@ func profile(ctx context.Context, args []string) error {
 		return err
 	}
 	defer cleanup()
-	list, err := o.choose()
-	if err != nil {
-		return err
-	}
-	up, err := r.start(upstreamTarget)
+	up, err := r.startUpstream()
 	if err != nil {
 		return err
 	}
 	defer up.Stop()
-	r.env["MOCK"], r.env["MOCK2"] = up.Addr, up.Admin
 	list[0].clients = min(list[0].clients, r.clients())
 	for _, t := range r.targets(list[0]) {
 		control := mock.Client{Addr: up.Addr}
@@ -59,6 +58,20 @@ func profile(ctx context.Context, args []string) error {
 		}
 	}
 	return nil
+}
+
+// profiled returns the one scenario asked for, and makes its target the only one.
+func (o *options) profiled() ([]scenario, error) {
+	for _, e := range endpoints {
+		if s := e.scenario(50, time.Second); e.name() == o.scenarios {
+			o.only = s.targets[0]
+			return []scenario{s}, nil
+		}
+	}
+	if o.only == "" {
+		o.only = "headrace"
+	}
+	return o.choose()
 }
 
 // profile keeps the load on until the processor profile has been fetched. If

@@ -34,7 +34,7 @@ type runner struct {
 
 var upstreamTarget = target.Target{
 	Name: "upstream", URL: "http://127.0.0.1:$PORT",
-	Command: `exec "$SELF" serve mock -listen 127.0.0.1:$PORT -second $ADMIN`,
+	Command: `exec "$SELF" serve mock -listen 127.0.0.1:$PORT -second $ADMIN -qdrant $QDRANT -bolt $BOLT`,
 }
 
 // run runs s. Targets that cannot take part are noted and left out.
@@ -70,12 +70,11 @@ type contestant struct {
 
 // pass starts the upstream and the targets, and takes rounds of slices.
 func (r *runner) pass(ctx context.Context, s scenario, rounds int, o *outcome) error {
-	up, err := r.start(upstreamTarget)
+	up, err := r.startUpstream()
 	if err != nil {
 		return err
 	}
 	defer up.Stop()
-	r.env["MOCK"], r.env["MOCK2"] = up.Addr, up.Admin
 	control := mock.Client{Addr: up.Addr}
 
 	var all []*contestant
@@ -182,6 +181,21 @@ func (r *runner) prepare(s scenario, t target.Target, control mock.Client) (*con
 
 func (r *runner) start(t target.Target) (*target.Process, error) {
 	return target.Start(t, r.env, r.dir, time.Minute)
+}
+
+// startUpstream starts the upstream and says where it is to what starts later.
+func (r *runner) startUpstream() (*target.Process, error) {
+	for _, name := range []string{"QDRANT", "BOLT"} {
+		var err error
+		if r.env[name], err = target.FreeAddr(); err != nil {
+			return nil, err
+		}
+	}
+	up, err := r.start(upstreamTarget)
+	if err == nil {
+		r.env["MOCK"], r.env["MOCK2"] = up.Addr, up.Admin
+	}
+	return up, err
 }
 
 // request returns what s sends to p.

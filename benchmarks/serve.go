@@ -20,10 +20,12 @@ func serve(args []string) error {
 	fs := flag.NewFlagSet("serve "+args[0], flag.ExitOnError)
 	addr := fs.String("listen", "127.0.0.1:9100", "address to listen on")
 	settings := mock.Defaults
-	var upstream, second string
+	var upstream, second, qdrant, bolt string
 	if args[0] == "mock" {
 		settings.Flags(fs)
 		fs.StringVar(&second, "second", "", "another address to listen on")
+		fs.StringVar(&qdrant, "qdrant", "", "address of a vector store")
+		fs.StringVar(&bolt, "bolt", "", "address of a graph store")
 	} else {
 		fs.StringVar(&upstream, "upstream", "127.0.0.1:9100", "where requests go")
 	}
@@ -44,7 +46,20 @@ func serve(args []string) error {
 		}
 		listeners = append(listeners, l)
 	}
-	return mock.New(settings).Serve(listeners...)
+	m := mock.New(settings)
+	failed := make(chan error, 3)
+	go func() { failed <- m.Serve(listeners...) }()
+	for addr, serve := range map[string]func(net.Listener) error{qdrant: m.ServeQdrant, bolt: m.ServeBolt} {
+		if addr == "" {
+			continue
+		}
+		l, err := listen(addr)
+		if err != nil {
+			return err
+		}
+		go func() { failed <- serve(l) }()
+	}
+	return <-failed
 }
 
 // listen listens on loopback only: these servers trust everybody.

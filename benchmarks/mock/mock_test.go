@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -13,8 +14,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/headrace/headrace/benchmarks/payload"
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/providers/neo4j"
+	"github.com/headrace/headrace/providers/qdrant"
 )
 
 // start returns the address of an upstream that runs until the test is over.
@@ -193,4 +199,67 @@ func TestDepartures(t *testing.T) {
 	if len(stats.Departed) != 1 || !ok || at < left || at > left+int64(200*time.Millisecond) {
 		t.Errorf("departures %v, left at %d", stats.Departed, left)
 	}
+}
+
+// The gateway's own clients take the two for a vector store and a graph.
+func TestStores(t *testing.T) {
+	m := New(with(func(s *Settings) { s.Numbers, s.Search, s.Cypher = 8, 20*time.Millisecond, 30*time.Millisecond }))
+	serve := func(f func(net.Listener) error) string {
+		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { _ = f(l) }()
+		t.Cleanup(func() { _ = l.Close() })
+		return l.Addr().String()
+	}
+	points := open[pipeline.VectorStore](t, qdrant.Config{
+		URL: "http://" + serve(m.ServeQdrant), Timeout: time.Second, Connections: 1, MaxCalls: 4, MaxReply: 1 << 20,
+	})
+	began := time.Now()
+	legs, err := points.Search(t.Context(), pipeline.SearchQuery{
+		Tenant: Tenant, Collection: "chunks", Vector: []float32{1, 0, 0, 0, 0, 0, 0, 0}, Text: "export job", Limit: 10,
+	})
+	if err != nil || len(legs.Dense) != 10 || len(legs.Sparse) != 10 || legs.Dense[1].Text != payload.Passage(1) || time.Since(began) < 20*time.Millisecond {
+		t.Errorf("got %d and %d passages after %v, %v", len(legs.Dense), len(legs.Sparse), time.Since(began), err)
+	}
+	found, err := points.Fetch(t.Context(), Tenant, "chunks", []string{legs.Sparse[3].ID, "00000000-0000-5000-8000-ffffffffffff"})
+	if err != nil || len(found) != 1 || found[0].Text != legs.Sparse[3].Text {
+		t.Errorf("fetched %+v, %v", found, err)
+	}
+
+	facts := open[neo4j.Graph](t, neo4j.Config{URI: "bolt://" + serve(m.ServeBolt), Database: "neo4j", Timeout: time.Second, WriteTimeout: time.Second, Connections: 2})
+	seeds, err := facts.Link(t.Context(), pipeline.LinkQuery{Tenant: Tenant, Text: "Why does the export job stop?", Limit: 5})
+	if err != nil || len(seeds) != 1 {
+		t.Fatalf("got seeds %v, %v", seeds, err)
+	}
+	sub, err := facts.Expand(t.Context(), pipeline.ExpandQuery{Tenant: Tenant, Seeds: seeds, Hops: 1, Fanout: 20, HubCap: 100, MaxSeeds: 5, MaxNodes: 100, MaxEdges: 100})
+	if err != nil || len(sub.Entities) != 21 || len(sub.Relations) != 20 {
+		t.Errorf("got %d entities and %d relations, %v", len(sub.Entities), len(sub.Relations), err)
+	}
+	near, err := facts.Related(t.Context(), pipeline.RelatedQuery{Tenant: Tenant, Chunks: []string{"a"}, Limit: 10, HubCap: 100, MaxSeeds: 5})
+	if err != nil || len(near) != 10 {
+		t.Errorf("got %d chunks, %v", len(near), err)
+	}
+	records, err := facts.QueryGraph(t.Context(), pipeline.GraphQuery{Text: "MATCH (e:Entity) RETURN e.name AS name LIMIT 1"})
+	if err != nil || len(records) != 1 {
+		t.Errorf("got %s, %v", records, err)
+	}
+}
+
+func with(change func(*Settings)) Settings {
+	s := Defaults
+	change(&s)
+	return s
+}
+
+// open builds a store and closes it when the test is over.
+func open[T any](t *testing.T, settings config.Builder[T]) T {
+	t.Helper()
+	s, err := settings.Build(t.Context(), config.Env{Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = any(s).(io.Closer).Close() })
+	return s
 }

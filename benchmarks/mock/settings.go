@@ -21,6 +21,9 @@ type Settings struct {
 	Pace   time.Duration
 	// Numbers is the length of an embedding.
 	Numbers int
+	// Search is how long the vector store takes for a search, Cypher the graph store for
+	// a statement.
+	Search, Cypher time.Duration
 	// Watch notes when a caller hangs up during Latency, see Stats.Departed.
 	Watch bool
 }
@@ -38,6 +41,8 @@ func (s *Settings) Flags(fs *flag.FlagSet) {
 	fs.IntVar(&s.Chunks, "chunks", s.Chunks, "events of a stream")
 	fs.DurationVar(&s.Pace, "pace", s.Pace, "time between two events")
 	fs.IntVar(&s.Numbers, "numbers", s.Numbers, "length of an embedding")
+	fs.DurationVar(&s.Search, "search", s.Search, "time that a search takes in the vector store")
+	fs.DurationVar(&s.Cypher, "cypher", s.Cypher, "time that a statement takes in the graph store")
 	fs.BoolVar(&s.Watch, "watch", s.Watch, "note when callers hang up")
 }
 

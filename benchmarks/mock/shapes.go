@@ -2,9 +2,12 @@ package mock
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -14,33 +17,43 @@ import (
 // different is how many vectors there are: texts get one by their hash.
 const different = 256
 
-var vectors sync.Map // number of numbers → the vectors as JSON
+// vectors are those of a length in either encoding, as JSON.
+type vectors struct{ numbers, packed [different][]byte }
+
+var ofLength sync.Map // number of numbers → *vectors
 
 // vectorsOf returns the vectors of n numbers, the same every time.
-func vectorsOf(n int) *[different][]byte {
-	if v, ok := vectors.Load(n); ok {
-		return v.(*[different][]byte)
+func vectorsOf(n int) *vectors {
+	if v, ok := ofLength.Load(n); ok {
+		return v.(*vectors)
 	}
 	rnd := rand.New(rand.NewPCG(1, uint64(n)))
-	all := new([different][]byte)
-	for i := range all {
-		v := []byte{'['}
+	all := new(vectors)
+	for i := range different {
+		numbers := []byte{'['}
+		var raw []byte
 		for j := range n {
 			if j > 0 {
-				v = append(v, ',')
+				numbers = append(numbers, ',')
 			}
-			v = fmt.Appendf(v, "%.6f", rnd.Float64()*2-1)
+			x := math.Round((rnd.Float64()*2-1)*1e6) / 1e6
+			numbers = strconv.AppendFloat(numbers, x, 'f', 6, 64)
+			raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(float32(x)))
 		}
-		all[i] = append(v, ']')
+		all.numbers[i] = append(numbers, ']')
+		all.packed[i] = append(base64.StdEncoding.AppendEncode([]byte{'"'}, raw), '"')
 	}
-	v, _ := vectors.LoadOrStore(n, all)
-	return v.(*[different][]byte)
+	v, _ := ofLength.LoadOrStore(n, all)
+	return v.(*vectors)
 }
 
 // embeddings is the answer to a request for embeddings: a vector of n numbers for
 // each input, the same for the same.
 func embeddings(body []byte, n int) []byte {
-	all := vectorsOf(n)
+	all := &vectorsOf(n).numbers
+	if bytes.Contains(body, []byte(`"base64"`)) {
+		all = &vectorsOf(n).packed
+	}
 	inputs := elements(body, "input")
 	b := make([]byte, 0, 256+len(inputs)*(len(all[0])+64))
 	b = append(b, `{"object":"list","data":[`...)

@@ -86,23 +86,30 @@ func Service(path string) []byte {
 		return []byte(`{"query":"` + question + `","top_k":5}`)
 	case "/retrieve":
 		return []byte(`{"query":"` + question + `","top_k":5,"include_subgraph":true,"max_hops":1}`)
+	case "/graph/query":
+		return []byte(`{"query":"MATCH (e:Entity) WHERE e.norm = $name RETURN e.name AS name LIMIT 5","params":{"name":"` + question + `"}}`)
 	case "/graph/extract":
 		return []byte(`{"context":"` + question + ` Bob joined Acme.","min_nodes":1,"min_edges":1,"provider_chain":["graph-300ms","graph-100ms","graph-2s"]}`)
 	}
 	return nil
 }
 
-// Chunks returns a request to index n passages, each with two entities that it shares
-// with others. Every passage has words of its own and shares some with many.
+// Passage is the text of one of the passages that searches are to find. Each has words
+// of its own and shares some with many.
+func Passage(i int) string {
+	words := strings.Fields(turns[i%len(turns)])
+	return fmt.Sprintf("Section %d.%d. Setting part%d to %d changes how job%d ends. %s", i/10, i%10, i, i*7%100, i%211, strings.Join(words[:8+i%16], " "))
+}
+
+// Chunks returns a request to index the first n passages, each with two entities that it
+// shares with others.
 func Chunks(n int) []byte {
 	b := []byte(`{"chunks":[`)
 	for i := range n {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		words := strings.Fields(turns[i%len(turns)])
-		b = fmt.Appendf(b, `{"doc_id":"manual-%d","text":"Section %d.%d. Setting part%d to %d changes how job%d ends. %s","entities":["worker %d","queue %d"]}`,
-			i/10, i/10, i%10, i, i*7%100, i%211, strings.Join(words[:8+i%16], " "), i%100, i%37)
+		b = fmt.Appendf(b, `{"doc_id":"manual-%d","text":"%s","entities":["worker %d","queue %d"]}`, i/10, Passage(i), i%100, i%37)
 	}
 	return append(b, "]}"...)
 }
