@@ -106,10 +106,7 @@ func (s *Searcher) Search(ctx context.Context, q SearchQuery) (Found, error) {
 		return Found{Stages: found.Stages}, errors.Join(failed...)
 	}
 	near.passages = similar(near.passages, q.Threshold)
-	found.Passages = s.Fusion.Fuse(near.passages, literal)
-	if q.Keep > 0 && len(found.Passages) > q.Keep {
-		found.Passages = found.Passages[:q.Keep]
-	}
+	found.Passages = s.Fusion.Fuse(near.passages, literal, q.Keep)
 	return found, nil
 }
 
@@ -177,42 +174,49 @@ type Fusion struct {
 }
 
 // Fuse returns the passages of both legs, the best first, ties in the order of
-// ids. Each keeps its scores of both. A leg without the other keeps its order.
-func (f Fusion) Fuse(dense, sparse []pipeline.Passage) []pipeline.Passage {
+// ids: the first keep of them, all at 0. Each has its scores of both. A leg without
+// the other keeps its order.
+func (f Fusion) Fuse(dense, sparse []pipeline.Passage, keep int) []pipeline.Passage {
 	type scored struct {
-		pipeline.Passage
-		score float64
+		*pipeline.Passage
+		literal *pipeline.Passage // the same, as the search by words has it
+		score   float64
 	}
 	all := make([]scored, 0, len(dense)+len(sparse))
 	at := make(map[string]int, len(dense)+len(sparse))
 	for i := range dense {
-		if _, ok := at[dense[i].ID]; !ok {
-			at[dense[i].ID] = len(all)
-			all = append(all, scored{dense[i], f.Dense / (f.K + float64(i+1))})
+		p := &dense[i]
+		if _, ok := at[p.ID]; !ok {
+			at[p.ID] = len(all)
+			all = append(all, scored{Passage: p, score: f.Dense / (f.K + float64(i+1))})
 		}
 	}
-	seen := make(map[string]bool, len(sparse))
 	for i := range sparse {
 		p := &sparse[i]
-		if seen[p.ID] {
-			continue
+		k, ok := at[p.ID]
+		if !ok {
+			k = len(all)
+			at[p.ID] = k
+			all = append(all, scored{Passage: p})
 		}
-		seen[p.ID] = true
-		score := f.Sparse / (f.K + float64(i+1))
-		if k, ok := at[p.ID]; ok {
-			all[k].score += score
-			all[k].Scores.Sparse = p.Scores.Sparse
-			continue
+		if all[k].literal == nil {
+			all[k].literal = p
+			all[k].score += f.Sparse / (f.K + float64(i+1))
 		}
-		all = append(all, scored{*p, score})
 	}
 	slices.SortFunc(all, func(a, b scored) int {
 		return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(a.ID, b.ID))
 	})
+	if keep > 0 {
+		all = all[:min(len(all), keep)]
+	}
 	out := make([]pipeline.Passage, len(all))
-	for i := range all {
-		out[i] = all[i].Passage
-		out[i].Scores.Fused = pipeline.Score{Value: float32(all[i].score), Set: true}
+	for i, s := range all {
+		out[i] = *s.Passage
+		out[i].Scores.Fused = pipeline.Score{Value: float32(s.score), Set: true}
+		if s.literal != nil {
+			out[i].Scores.Sparse = s.literal.Scores.Sparse
+		}
 	}
 	return out
 }

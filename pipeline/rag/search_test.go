@@ -38,7 +38,7 @@ func TestFuse(t *testing.T) {
 	f := func(fusion rag.Fusion, dense, sparse, want string) {
 		t.Helper()
 		for range 5 {
-			if got := ids(fusion.Fuse(passages(dense), passages(sparse))); got != want {
+			if got := ids(fusion.Fuse(passages(dense), passages(sparse), 0)); got != want {
 				t.Fatalf("got %s, want %s", got, want)
 			}
 		}
@@ -53,9 +53,12 @@ func TestFuse(t *testing.T) {
 	f(rag.Fusion{K: 60, Dense: 1, Sparse: 3}, "a b", "c d", "c d a b")
 	f(rag.Fusion{K: 1, Dense: 1, Sparse: 1}, "a b c", "d c b", "b c a d")
 
+	if got := ids(even.Fuse(passages("c b a"), passages("a d"), 2)); got != "a c" {
+		t.Errorf("the first two are %s", got)
+	}
 	out := even.Fuse(
 		[]pipeline.Passage{{ID: "a", Scores: pipeline.Scores{Dense: pipeline.Score{Value: 0.5, Set: true}}}},
-		[]pipeline.Passage{{ID: "a", Scores: pipeline.Scores{Sparse: pipeline.Score{Value: 7, Set: true}}}})
+		[]pipeline.Passage{{ID: "a", Scores: pipeline.Scores{Sparse: pipeline.Score{Value: 7, Set: true}}}}, 0)
 	want := pipeline.Scores{Dense: pipeline.Score{Value: 0.5, Set: true}, Sparse: pipeline.Score{Value: 7, Set: true}, Fused: pipeline.Score{Value: 2.0 / 61, Set: true}}
 	if d := cmp.Diff(want, out[0].Scores); d != "" {
 		t.Error(d)

@@ -69,7 +69,7 @@ func (c Config) Build(ctx context.Context, env config.Env) (Store, error) {
 		file: f, log: env.Log, writer: make(chan struct{}, 1),
 		collections: map[string]*collection{}, graphs: map[string]*graph{},
 		vectors:  newRecent(int(c.Memory/2), func(v []float32) int { return 4*len(v) + overhead }),
-		passages: newRecent(int(c.Memory/2), kept.size),
+		passages: newRecent(int(c.Memory/2), (*kept).size),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -95,7 +95,7 @@ type store struct {
 	writer chan struct{}
 
 	vectors  *recent[[]float32]
-	passages *recent[kept]
+	passages *recent[*kept]
 
 	ctx  context.Context // of what goes on in the background; ends with Close
 	stop context.CancelFunc

@@ -187,8 +187,40 @@ func (s *store) Related(ctx context.Context, q pipeline.RelatedQuery) ([]pipelin
 	}
 	slices.SortFunc(from, compareWeighed)
 	from = from[:min(len(from), max(q.MaxSeeds, 0))]
-	at := map[*chunk]int{}
-	var out []pipeline.Related
+	reached := collect(ctx, from, anchors)
+	slices.SortFunc(reached, func(a, b reach) int {
+		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.id, b.id))
+	})
+	reached = reached[:min(len(reached), max(q.Limit, 0))]
+	out := make([]pipeline.Related, len(reached))
+	for i, r := range reached {
+		out[i] = pipeline.Related{ID: r.id, DocID: r.doc, Score: r.score, Via: make([]string, r.ways)}
+		for k, way := range r.via[:r.ways] {
+			out[i].Via[k] = from[way].ID
+		}
+	}
+	return out, nil
+}
+
+// A reach is a chunk that some entities lead to: the first few of them, as places in
+// their list.
+type reach struct {
+	*chunk
+	score float64
+	via   [via]int32
+	ways  int32
+}
+
+// collect follows entities, the best first, to the chunks that mention them and are no
+// anchors. It ends early with ctx.
+func collect(ctx context.Context, from []weighed, anchors map[*chunk]bool) []reach {
+	most := 0
+	for _, w := range from {
+		most += len(w.chunks)
+	}
+	most = min(most, 1024)
+	at := make(map[*chunk]int, most)
+	out := make([]reach, 0, most)
 	for i, w := range from {
 		if i%64 == 63 && ctx.Err() != nil {
 			break
@@ -197,20 +229,19 @@ func (s *store) Related(ctx context.Context, q pipeline.RelatedQuery) ([]pipelin
 			if anchors[c] {
 				continue
 			}
-			i, ok := at[c]
+			k, ok := at[c]
 			if !ok {
-				i = len(out)
-				at[c] = i
-				out = append(out, pipeline.Related{ID: c.id, DocID: c.doc})
+				k = len(out)
+				at[c] = k
+				out = append(out, reach{chunk: c})
 			}
-			out[i].Score += w.score
-			if len(out[i].Via) < via {
-				out[i].Via = append(out[i].Via, w.ID)
+			r := &out[k]
+			r.score += w.score
+			if r.ways < via {
+				r.via[r.ways] = int32(i)
+				r.ways++
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b pipeline.Related) int {
-		return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.ID, b.ID))
-	})
-	return out[:min(len(out), max(q.Limit, 0))], nil
+	return out
 }

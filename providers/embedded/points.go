@@ -298,9 +298,9 @@ func (s *store) Fetch(ctx context.Context, tenant, collection string, ids []stri
 		return nil, err
 	}
 	out := make([]pipeline.Passage, 0, len(rows))
-	for _, row := range rows {
-		if p, ok := found[row]; ok {
-			out = append(out, p)
+	for _, p := range found {
+		if p != nil {
+			out = append(out, p.Passage)
 		}
 	}
 	return out, nil
@@ -316,41 +316,47 @@ type kept struct {
 // overhead is what keeping something costs beside its own bytes.
 const overhead = 256
 
-func (k kept) size() int {
+func (k *kept) size() int {
 	return overhead + len(k.ID) + len(k.DocID) + len(k.ChunkID) + len(k.Text) + len(k.Metadata)
 }
 
-// read returns rows of one tenant. Rows are never used again, and the tenant is asked
-// for all the same; the pluses keep SQLite from going through all that the tenant has
-// instead of fetching the rows.
-func (s *store) read(ctx context.Context, c *collection, tenant string, rows []int64) (map[int64]pipeline.Passage, error) {
-	out := make(map[int64]pipeline.Passage, len(rows))
-	rows = s.passages.get(rows, func(row int64, k kept) {
-		if k.tenant == tenant && k.collection == c.key {
-			out[row] = k.Passage
+// read returns rows of one tenant, nil for those that are not there, to be copied. Rows
+// are never used again, and the tenant is asked for all the same; the pluses keep SQLite
+// from going through all that the tenant has instead of fetching the rows.
+func (s *store) read(ctx context.Context, c *collection, tenant string, rows []int64) ([]*kept, error) {
+	found, missing := s.passages.get(rows)
+	for i, k := range found {
+		if k != nil && (k.tenant != tenant || k.collection != c.key) {
+			found[i] = nil
 		}
-	})
-	if len(rows) == 0 {
-		return out, nil
 	}
-	list, err := json.Marshal(rows)
+	if len(missing) == 0 {
+		return found, nil
+	}
+	list, err := json.Marshal(missing)
 	if err != nil {
 		return nil, err
 	}
+	read := make(map[int64]*kept, len(missing))
 	err = each(ctx, s.file.read, func(scan func(...any) error) error {
 		var row int64
-		var p pipeline.Passage
+		k := &kept{tenant: tenant, collection: c.key}
 		var text sql.RawBytes
-		if err := scan(&row, &p.ID, &p.DocID, &p.ChunkID, &p.Index, &text, &p.Metadata); err != nil {
+		if err := scan(&row, &k.ID, &k.DocID, &k.ChunkID, &k.Index, &text, &k.Metadata); err != nil {
 			return err
 		}
-		p.Text = string(text)
-		out[row] = p
-		s.passages.put(row, kept{p, tenant, c.key})
+		k.Text = string(text)
+		read[row] = k
+		s.passages.put(row, k)
 		return nil
 	}, `SELECT row, id, doc_id, chunk_id, idx, text, metadata FROM points
 		WHERE row IN (SELECT value FROM json_each(?)) AND +tenant = ? AND +collection = ?`, string(list), tenant, c.key)
-	return out, reading(ctx, s.file, err)
+	for i, row := range rows {
+		if k := read[row]; k != nil {
+			found[i] = k
+		}
+	}
+	return found, reading(ctx, s.file, err)
 }
 
 // reading says what went wrong with a read.

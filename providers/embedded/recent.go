@@ -7,6 +7,10 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
+// promote is one in how many times that something is used it counts as used. What is
+// used often is moved ahead often enough; moving costs more than finding.
+const promote = 8
+
 // recent keeps what was read from the file last, up to so many bytes. What a row
 // says never changes, and no row's number is used again, so nothing in it grows old;
 // what has been deleted is not asked for any more.
@@ -17,6 +21,7 @@ type recent[V any] struct {
 	mu    sync.Mutex
 	lru   *simplelru.LRU[int64, V] // guarded by mu
 	bytes int                      // guarded by mu
+	uses  uint                     // guarded by mu
 }
 
 func newRecent[V any](limit int, size func(V) int) *recent[V] {
@@ -25,23 +30,22 @@ func newRecent[V any](limit int, size func(V) int) *recent[V] {
 	return r
 }
 
-// get calls found for the rows that are there and returns the others.
-func (r *recent[V]) get(rows []int64, found func(row int64, v V)) (missing []int64) {
-	values := make([]V, 0, len(rows))
-	here := make([]int64, 0, len(rows))
+// get returns what is there of rows, zero where nothing is, and the rows that are missing.
+func (r *recent[V]) get(rows []int64) (values []V, missing []int64) {
+	values = make([]V, len(rows))
 	r.mu.Lock()
-	for _, row := range rows {
-		if v, ok := r.lru.Get(row); ok {
-			values, here = append(values, v), append(here, row)
-		} else {
+	defer r.mu.Unlock()
+	for i, row := range rows {
+		find := r.lru.Peek
+		if r.uses++; r.uses%promote == 0 {
+			find = r.lru.Get
+		}
+		var ok bool
+		if values[i], ok = find(row); !ok {
 			missing = append(missing, row)
 		}
 	}
-	r.mu.Unlock()
-	for i, row := range here {
-		found(row, values[i])
-	}
-	return missing
+	return values, missing
 }
 
 // put adds what was read.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/headrace/headrace/pipeline"
@@ -137,29 +138,31 @@ func (s *store) nearest(ctx context.Context, c *collection, v *view, vector []fl
 	if err != nil || ended(ctx) != nil {
 		return nil, err
 	}
-	slots := make(map[int64]uint32, len(near))
 	rows := make([]int64, len(near))
 	for i, h := range near {
 		rows[i] = v.rows[h.slot]
-		slots[rows[i]] = h.slot
 	}
+	vectors, err := s.exact(ctx, c, rows)
 	best := newTop(limit, v.ids)
-	err = s.exact(ctx, c, rows, func(row int64, stored []float32) {
-		best.push(hit{slots[row], dot(vector, stored)})
-	})
+	for i, stored := range vectors {
+		if stored != nil {
+			best.push(hit{near[i].slot, dot(vector, stored)})
+		}
+	}
 	return best.sorted(), err
 }
 
-// exact calls found with the vectors of rows, in any order.
-func (s *store) exact(ctx context.Context, c *collection, rows []int64, found func(row int64, vector []float32)) error {
-	rows = s.vectors.get(rows, found)
-	if len(rows) == 0 {
-		return nil
+// exact returns the vectors of rows, nil for those that are not there any more.
+func (s *store) exact(ctx context.Context, c *collection, rows []int64) ([][]float32, error) {
+	vectors, missing := s.vectors.get(rows)
+	if len(missing) == 0 {
+		return vectors, nil
 	}
-	list, err := json.Marshal(rows)
+	list, err := json.Marshal(missing)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	read := make(map[int64][]float32, len(missing))
 	err = each(ctx, s.file.read, func(scan func(...any) error) error {
 		var row int64
 		var raw sql.RawBytes
@@ -169,12 +172,16 @@ func (s *store) exact(ctx context.Context, c *collection, rows []int64, found fu
 		if len(raw) != 4*c.dims {
 			return fmt.Errorf("%w: vector %d has %d bytes", errDamaged, row, len(raw))
 		}
-		vector := vectorOf(raw)
-		s.vectors.put(row, vector)
-		found(row, vector)
+		read[row] = vectorOf(raw)
+		s.vectors.put(row, read[row])
 		return nil
 	}, "SELECT row, vector FROM vectors WHERE row IN (SELECT value FROM json_each(?))", string(list))
-	return reading(ctx, s.file, err)
+	for i, row := range rows {
+		if vectors[i] == nil {
+			vectors[i] = read[row]
+		}
+	}
+	return vectors, reading(ctx, s.file, err)
 }
 
 // nearest returns the slots nearest to q by their codes. Where there are many
@@ -282,16 +289,18 @@ func (s *store) legs(ctx context.Context, c *collection, tenant string, v *view,
 	if err != nil {
 		return legs, err
 	}
-	for _, h := range near {
-		if p, ok := found[v.rows[h.slot]]; ok {
-			p.Scores.Dense = pipeline.Score{Value: h.score, Set: true}
-			legs.Dense = append(legs.Dense, p)
+	legs.Dense = slices.Grow(legs.Dense, len(near))
+	for i, p := range found[:len(near)] {
+		if p != nil {
+			legs.Dense = append(legs.Dense, p.Passage)
+			legs.Dense[len(legs.Dense)-1].Scores.Dense = pipeline.Score{Value: near[i].score, Set: true}
 		}
 	}
-	for _, h := range words {
-		if p, ok := found[v.rows[h.slot]]; ok {
-			p.Scores.Sparse = pipeline.Score{Value: h.score, Set: true}
-			legs.Sparse = append(legs.Sparse, p)
+	legs.Sparse = slices.Grow(legs.Sparse, len(words))
+	for i, p := range found[len(near):] {
+		if p != nil {
+			legs.Sparse = append(legs.Sparse, p.Passage)
+			legs.Sparse[len(legs.Sparse)-1].Scores.Sparse = pipeline.Score{Value: words[i].score, Set: true}
 		}
 	}
 	return legs, nil

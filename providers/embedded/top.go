@@ -18,11 +18,16 @@ type top struct {
 	heap  []hit // the worst first
 }
 
-func newTop(limit int, ids []string) *top { return &top{limit: limit, ids: ids} }
+func newTop(limit int, ids []string) *top {
+	return &top{limit: limit, ids: ids, heap: make([]hit, 0, max(0, min(limit, len(ids))))}
+}
 
 func (t *top) compare(a, b hit) int {
-	if c := cmp.Compare(b.score, a.score); c != 0 {
-		return c
+	if a.score != b.score { // neither is NaN
+		if a.score > b.score {
+			return -1
+		}
+		return 1
 	}
 	return cmp.Compare(t.ids[a.slot], t.ids[b.slot])
 }

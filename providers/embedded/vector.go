@@ -49,8 +49,9 @@ func (r *rotation) apply(v []float32) []float32 {
 	out := make([]float32, r.padded)
 	copy(out, v)
 	for i, signs := range r.signs {
-		for j, s := range signs {
-			out[j] *= s
+		signs = signs[:len(out)]
+		for j := range out {
+			out[j] *= signs[j]
 		}
 		if i%2 == 0 {
 			hadamard(out[:r.block])
@@ -63,17 +64,39 @@ func (r *rotation) apply(v []float32) []float32 {
 
 // hadamard is the orthonormal Walsh–Hadamard transform, in place.
 func hadamard(v []float32) {
-	for h := 1; h < len(v); h *= 2 {
+	h := 1
+	if len(v) >= 8 {
+		for i := 0; i < len(v); i += 8 {
+			hadamard8((*[8]float32)(v[i:]))
+		}
+		h = 8
+	}
+	for ; h < len(v); h *= 2 {
 		for i := 0; i < len(v); i += 2 * h {
-			a, b := v[i:i+h], v[i+h:i+2*h]
-			for j := range a {
-				a[j], b[j] = a[j]+b[j], a[j]-b[j]
-			}
+			mix(v[i:i+h], v[i+h:i+2*h])
 		}
 	}
 	scale := float32(1 / math.Sqrt(float64(len(v))))
 	for i := range v {
 		v[i] *= scale
+	}
+}
+
+// hadamard8 takes the first three steps of eight numbers at once.
+func hadamard8(v *[8]float32) {
+	a, b, c, d := v[0]+v[1], v[0]-v[1], v[2]+v[3], v[2]-v[3]
+	e, f, g, h := v[4]+v[5], v[4]-v[5], v[6]+v[7], v[6]-v[7]
+	a, b, c, d = a+c, b+d, a-c, b-d
+	e, f, g, h = e+g, f+h, e-g, f-h
+	*v = [8]float32{a + e, b + f, c + g, d + h, a - e, b - f, c - g, d - h}
+}
+
+// mixScalar puts a+b in the place of a and a-b in that of b, in any processor's
+// instructions.
+func mixScalar(a, b []float32) {
+	b = b[:len(a)]
+	for i, x := range a {
+		a[i], b[i] = x+b[i], x-b[i]
 	}
 }
 
@@ -85,11 +108,11 @@ type code struct {
 
 func (r *rotation) encode(v []float32) code {
 	rotated := r.apply(v)
-	var most float32
+	var most uint32 // without their signs, floats are ordered as their bits are
 	for _, x := range rotated {
-		most = max(most, max(x, -x))
+		most = max(most, math.Float32bits(x)&^(1<<31))
 	}
-	c := code{bytes: make([]int8, len(rotated)), scale: most / 127}
+	c := code{bytes: make([]int8, len(rotated)), scale: math.Float32frombits(most) / 127}
 	for i, x := range rotated {
 		c.bytes[i] = int8(math.RoundToEven(float64(x / c.scale)))
 	}
@@ -139,8 +162,9 @@ func dotScalar(a, b []int8) int32 {
 	return s0 + s1 + s2 + s3
 }
 
-// dot is the inner product of two vectors of one length.
-func dot(a, b []float32) float32 {
+// dotFloats is the inner product of two vectors of one length, in any processor's
+// instructions.
+func dotFloats(a, b []float32) float32 {
 	var s0, s1, s2, s3 float32
 	b = b[:len(a)]
 	i := 0

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -45,6 +46,61 @@ func TestRotation(t *testing.T) {
 	// Codes are on disks: the rotation never changes.
 	if got := fmt.Sprintf("%.4f", newRotation(3).apply([]float32{1, 2, 3})[:4]); got != "[1.3281 -0.6094 0.3672 0.3047]" {
 		t.Errorf("rotated to %s", got)
+	}
+}
+
+// What processors have instructions for comes to the same, and a transform to the same
+// bits: codes are on disks.
+func TestFloatKernels(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 3))
+	for _, n := range []int{0, 1, 7, 8, 31, 32, 33, 64, 100, 768, 1000, 1024} {
+		a, b := gauss(r, n), gauss(r, n)
+		want := 0.0
+		for i := range a {
+			want += float64(a[i]) * float64(b[i])
+		}
+		for name, f := range map[string]func(a, b []float32) float32{"dot": dot, "dotFloats": dotFloats} {
+			if got := f(a, b); math.Abs(float64(got)-want) > 1e-5*float64(n+1) {
+				t.Errorf("%s of %d numbers: %v; want %v", name, n, got, want)
+			}
+		}
+		x, y := slices.Clone(a), slices.Clone(b)
+		mix(x, y)
+		mixScalar(a, b)
+		if !slices.Equal(x, a) || !slices.Equal(y, b) {
+			t.Errorf("%d numbers are mixed differently", n)
+		}
+	}
+	for n := 1; n <= 1024; n *= 2 {
+		v := gauss(r, n)
+		want := slices.Clone(v)
+		for h := 1; h < n; h *= 2 { // as it is defined
+			for i := 0; i < n; i += 2 * h {
+				mixScalar(want[i:i+h], want[i+h:i+2*h])
+			}
+		}
+		for i := range want {
+			want[i] *= float32(1 / math.Sqrt(float64(n)))
+		}
+		if hadamard(v); !slices.Equal(v, want) {
+			t.Errorf("the transform of %d numbers has other bits", n)
+		}
+	}
+}
+
+func BenchmarkEncode(b *testing.B) {
+	turn := newRotation(1024)
+	v := gauss(rand.New(rand.NewPCG(1, 4)), 1024)
+	for b.Loop() {
+		turn.encode(v)
+	}
+}
+
+func BenchmarkDot(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 5))
+	x, y := gauss(r, 1024), gauss(r, 1024)
+	for b.Loop() {
+		dot(x, y)
 	}
 }
 
