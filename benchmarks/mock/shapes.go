@@ -15,7 +15,7 @@ import (
 )
 
 // different is how many vectors there are: texts get one by their hash.
-const different = 256
+const different = 1024
 
 // vectors are those of a length in either encoding, as JSON.
 type vectors struct{ numbers, packed [different][]byte }

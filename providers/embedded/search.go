@@ -184,7 +184,7 @@ func (s *store) exact(ctx context.Context, c *collection, rows []int64) ([][]flo
 	return vectors, reading(ctx, s.file, err)
 }
 
-// nearest returns the slots nearest to q by their codes. Where there are many
+// nearest returns the slots nearest to q by their codes, in no order. Where there are many
 // slots it looks only at those whose sketches are among the candidates nearest
 // to that of q, and at all that are as near as the last of them; without
 // candidates it looks at all.
@@ -222,7 +222,7 @@ func (v *view) nearest(q code, candidates, limit int) ([]hit, error) {
 			best.push(h)
 		}
 	}
-	return best.sorted(), nil
+	return best.heap, nil
 }
 
 // sift fills in how far each slot's sketch is from that of q and returns within

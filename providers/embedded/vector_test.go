@@ -221,9 +221,9 @@ func TestTiesAtTheLimit(t *testing.T) {
 		if err != nil || len(near) != 20 {
 			t.Fatal(len(near), err)
 		}
-		for i, h := range near {
-			if p.ids[h.slot] != fmt.Sprintf("%05d", i) {
-				t.Errorf("%d candidates: place %d is %s", candidates, i, p.ids[h.slot])
+		for _, h := range near {
+			if p.ids[h.slot] >= "00020" {
+				t.Errorf("%d candidates: %s is among the first 20", candidates, p.ids[h.slot])
 			}
 		}
 	}

@@ -142,24 +142,34 @@ func parse(b []byte, n, dimensions int) ([][]float32, error) {
 
 // vector reads one vector, in either encoding, and makes it of unit length.
 func vector(raw []byte, size int) ([]float32, error) {
-	v := make([]float32, 0, max(size, 64))
 	if len(raw) > 0 && raw[0] == '"' {
-		text, _ := chat.AppendText(nil, raw)
-		packed, err := base64.StdEncoding.AppendDecode(nil, text)
-		if err != nil || len(packed)%4 != 0 {
-			return nil, errors.New("it is not packed as base64 of 32-bit numbers")
-		}
-		for ; len(packed) > 0; packed = packed[4:] {
-			v = append(v, math.Float32frombits(binary.LittleEndian.Uint32(packed)))
-		}
-		return unit(v)
+		return unpacked(raw)
 	}
+	v := make([]float32, 0, max(size, 64))
 	for e := range chat.Array(raw) {
 		x, err := strconv.ParseFloat(string(e), 32)
 		if err != nil {
 			return nil, errors.New("it holds what is no number")
 		}
 		v = append(v, float32(x))
+	}
+	return unit(v)
+}
+
+// unpacked reads a vector that is a string.
+func unpacked(raw []byte) ([]float32, error) {
+	text := raw[1 : len(raw)-1]
+	if bytes.IndexByte(text, '\\') >= 0 { // such as \/, which base64 has
+		text, _ = chat.AppendText(nil, raw)
+	}
+	packed := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+	n, err := base64.StdEncoding.Decode(packed, text)
+	if err != nil || n%4 != 0 {
+		return nil, errors.New("it is not packed as base64 of 32-bit numbers")
+	}
+	v := make([]float32, n/4)
+	for i := range v {
+		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(packed[4*i:]))
 	}
 	return unit(v)
 }

@@ -167,6 +167,17 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
+// A string may be written in more than one way.
+func TestEscaped(t *testing.T) {
+	for _, text := range []string{`AACAPwAAgL8=`, `AACAPwAAgL8\u003d`, `\u0041ACAPwAAgL8=`} {
+		e := build(t, "", &upstream{answer: func([]string) string { return `{"data":[{"embedding":"` + text + `"}]}` }})
+		v, err := e.Embed(t.Context(), []string{"a"}, pipeline.ForAsking)
+		if err != nil || len(v[0]) != 2 || v[0][0] != -v[0][1] || v[0][0] < 0.7 {
+			t.Errorf("%s: got %v, %v", text, v, err)
+		}
+	}
+}
+
 func TestCoalescing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := &upstream{delay: time.Second}
