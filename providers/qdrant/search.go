@@ -59,8 +59,8 @@ func (s *Store) Search(ctx context.Context, q pipeline.SearchQuery) (pipeline.Le
 	if len(queries) == 0 || limit < 1 {
 		return pipeline.Legs{}, nil
 	}
-	found, err := run(ctx, s, "search", s.config.Timeout, func(ctx context.Context) ([]*client.BatchResult, error) {
-		return s.client.QueryBatch(ctx, &client.QueryBatchPoints{CollectionName: name, QueryPoints: queries})
+	found, err := run(ctx, s, "search", s.config.Timeout, func(ctx context.Context) ([][]hit, error) {
+		return s.query(ctx, q.Tenant, &client.QueryBatchPoints{CollectionName: name, QueryPoints: queries})
 	})
 	if err != nil {
 		s.forget(name, err)
@@ -68,7 +68,7 @@ func (s *Store) Search(ctx context.Context, q pipeline.SearchQuery) (pipeline.Le
 	}
 	for i, leg := range to {
 		if i < len(found) {
-			*leg = ranked(found[i].GetResult(), q.Tenant, limit, leg == &legs.Dense)
+			*leg = ranked(found[i], limit, leg == &legs.Dense)
 		}
 	}
 	return legs, nil
@@ -83,26 +83,21 @@ func (s *Store) forget(name string, err error) {
 }
 
 // ranked are the hits of one leg, the best first, equals in the order of ids.
-func ranked(hits []*client.ScoredPoint, tenant string, limit int, dense bool) []pipeline.Passage {
-	out := make([]pipeline.Passage, 0, len(hits))
-	score := func(p *pipeline.Passage) *pipeline.Score {
-		if dense {
-			return &p.Scores.Dense
-		}
-		return &p.Scores.Sparse
-	}
-	for _, hit := range hits {
-		if hit.GetPayload()[fieldTenant].GetStringValue() != tenant {
-			continue // the filter keeps them away; this is the second lock
-		}
-		p := passage(hit.GetId(), hit.GetPayload())
-		*score(&p) = pipeline.Score{Value: hit.GetScore(), Set: true}
-		out = append(out, p)
-	}
-	slices.SortStableFunc(out, func(a, b pipeline.Passage) int {
-		return cmp.Or(cmp.Compare(score(&b).Value, score(&a).Value), strings.Compare(a.ID, b.ID))
+func ranked(hits []hit, limit int, dense bool) []pipeline.Passage {
+	slices.SortStableFunc(hits, func(a, b hit) int {
+		return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(a.ID, b.ID))
 	})
-	return out[:min(len(out), limit)]
+	hits = hits[:min(len(hits), limit)]
+	out := make([]pipeline.Passage, len(hits))
+	for i, h := range hits {
+		out[i] = h.Passage
+		score := &out[i].Scores.Sparse
+		if dense {
+			score = &out[i].Scores.Dense
+		}
+		*score = pipeline.Score{Value: h.score, Set: true}
+	}
+	return out
 }
 
 // Fetch implements pipeline.VectorStore.
