@@ -23,8 +23,7 @@ import (
 // is read here into what is wanted of it, and all other calls are left to the client.
 
 // query is the client's QueryBatch, with hits in place of messages.
-func (s *Store) query(ctx context.Context, tenant string, q *client.QueryBatchPoints) ([][]hit, error) {
-	a := answer{tenant: tenant}
+func (s *Store) query(ctx context.Context, a answer, q *client.QueryBatchPoints) ([][]pipeline.Passage, error) {
 	err := s.client.GetConnection().Invoke(ctx, client.Points_QueryBatch_FullMethodName, q, &a, grpc.ForceCodecV2(answerCodec{}))
 	return a.hits, err
 }
@@ -33,14 +32,12 @@ func (s *Store) query(ctx context.Context, tenant string, q *client.QueryBatchPo
 // others away; this is the second lock.
 type answer struct {
 	tenant string
-	hits   [][]hit
+	limit  int // how many hits there are likely to be
+	hits   [][]pipeline.Passage
 }
 
-// A hit is a point that was found, with its score.
-type hit struct {
-	pipeline.Passage
-	score float32
-}
+// score is where a hit has its score, whichever search it comes from.
+func score(p *pipeline.Passage) *pipeline.Score { return &p.Scores.Dense }
 
 // answerCodec writes requests as usual and reads answers.
 type answerCodec struct{}
@@ -107,14 +104,15 @@ func (a *answer) read(message []byte) error {
 		if !batch.bytesOf(1) {
 			return nil
 		}
-		hits := []hit{}
+		hits := make([]pipeline.Passage, 0, min(a.limit, 1024))
 		err := each(batch.bytes, func(point field) error {
 			if !point.bytesOf(1) {
 				return nil
 			}
-			h, tenant, err := readPoint(point.bytes)
+			var p pipeline.Passage
+			tenant, err := readPoint(point.bytes, &p)
 			if string(tenant) == a.tenant {
-				hits = append(hits, h)
+				hits = append(hits, p)
 			}
 			return err
 		})
@@ -127,8 +125,8 @@ func (a *answer) read(message []byte) error {
 	return nil
 }
 
-// readPoint reads a ScoredPoint, and whose it is.
-func readPoint(message []byte) (h hit, tenant []byte, err error) {
+// readPoint reads a ScoredPoint, and returns whose it is.
+func readPoint(message []byte, p *pipeline.Passage) (tenant []byte, err error) {
 	var id, doc, chunk, text, raw []byte
 	err = each(message, func(f field) error {
 		switch {
@@ -149,7 +147,7 @@ func readPoint(message []byte) (h hit, tenant []byte, err error) {
 			case fieldChunk:
 				chunk = value.bytes
 			case fieldIndex:
-				h.Index = int(value.number)
+				p.Index = int(value.number)
 			case fieldText:
 				text = value.bytes
 			case fieldRaw:
@@ -157,15 +155,16 @@ func readPoint(message []byte) (h hit, tenant []byte, err error) {
 			}
 			return err
 		case f.id == 3 && f.kind == protowire.Fixed32Type:
-			h.score = math.Float32frombits(uint32(f.number))
+			score(p).Value = math.Float32frombits(uint32(f.number))
 		}
 		return nil
 	})
 	if len(raw) > 0 {
-		h.Metadata = bytes.Clone(raw)
+		p.Metadata = bytes.Clone(raw)
 	}
-	texts(&h.Passage, id, doc, chunk, text)
-	return h, tenant, err
+	score(p).Set = true
+	texts(p, id, doc, chunk, text)
+	return tenant, err
 }
 
 // texts gives a passage its strings, which share one piece of memory.

@@ -22,13 +22,14 @@ func packed(t testing.TB, m proto.Message) []byte {
 }
 
 // hitsOf is what the client's own messages say.
-func hitsOf(m *client.QueryBatchResponse, tenant string) [][]hit {
-	var out [][]hit
+func hitsOf(m *client.QueryBatchResponse, tenant string) [][]pipeline.Passage {
+	var out [][]pipeline.Passage
 	for _, batch := range m.GetResult() {
-		hits := []hit{}
+		hits := []pipeline.Passage{}
 		for _, p := range batch.GetResult() {
 			if p.GetPayload()[fieldTenant].GetStringValue() == tenant {
-				hits = append(hits, hit{passage(p.GetId(), p.GetPayload()), p.GetScore()})
+				hits = append(hits, passage(p.GetId(), p.GetPayload()))
+				*score(&hits[len(hits)-1]) = pipeline.Score{Value: p.GetScore(), Set: true}
 			}
 		}
 		out = append(out, hits)
@@ -61,7 +62,7 @@ func TestAnswer(t *testing.T) {
 	if err := a.read(packed(t, m)); err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(hitsOf(m, "t"), a.hits, cmp.AllowUnexported(hit{})); d != "" || len(a.hits[0]) != 3 {
+	if d := cmp.Diff(hitsOf(m, "t"), a.hits); d != "" || len(a.hits[0]) != 3 {
 		t.Errorf("(-messages +read)\n%s", d)
 	}
 }
@@ -88,7 +89,7 @@ func FuzzAnswer(f *testing.F) {
 		if err := a.read(packed(t, &m)); err != nil {
 			t.Fatal(err)
 		}
-		if d := cmp.Diff(hitsOf(&m, "t"), a.hits, cmp.AllowUnexported(hit{}), cmp.Comparer(sameFloat)); d != "" {
+		if d := cmp.Diff(hitsOf(&m, "t"), a.hits, cmp.Comparer(sameFloat)); d != "" {
 			t.Errorf("(-messages +read)\n%s", d)
 		}
 		for _, hits := range a.hits {
@@ -111,7 +112,7 @@ func BenchmarkAnswer(b *testing.B) {
 	raw := packed(b, m)
 	b.ReportAllocs()
 	for b.Loop() {
-		a := answer{tenant: "t"}
+		a := answer{tenant: "t", limit: 66}
 		if err := a.read(raw); err != nil || len(a.hits[0]) != 66 {
 			b.Fatal(err)
 		}

@@ -59,8 +59,8 @@ func (s *Store) Search(ctx context.Context, q pipeline.SearchQuery) (pipeline.Le
 	if len(queries) == 0 || limit < 1 {
 		return pipeline.Legs{}, nil
 	}
-	found, err := run(ctx, s, "search", s.config.Timeout, func(ctx context.Context) ([][]hit, error) {
-		return s.query(ctx, q.Tenant, &client.QueryBatchPoints{CollectionName: name, QueryPoints: queries})
+	found, err := run(ctx, s, "search", s.config.Timeout, func(ctx context.Context) ([][]pipeline.Passage, error) {
+		return s.query(ctx, answer{tenant: q.Tenant, limit: limit + spare}, &client.QueryBatchPoints{CollectionName: name, QueryPoints: queries})
 	})
 	if err != nil {
 		s.forget(name, err)
@@ -83,21 +83,17 @@ func (s *Store) forget(name string, err error) {
 }
 
 // ranked are the hits of one leg, the best first, equals in the order of ids.
-func ranked(hits []hit, limit int, dense bool) []pipeline.Passage {
-	slices.SortStableFunc(hits, func(a, b hit) int {
-		return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(a.ID, b.ID))
+func ranked(hits []pipeline.Passage, limit int, dense bool) []pipeline.Passage {
+	slices.SortStableFunc(hits, func(a, b pipeline.Passage) int {
+		return cmp.Or(cmp.Compare(score(&b).Value, score(&a).Value), strings.Compare(a.ID, b.ID))
 	})
 	hits = hits[:min(len(hits), limit)]
-	out := make([]pipeline.Passage, len(hits))
-	for i, h := range hits {
-		out[i] = h.Passage
-		score := &out[i].Scores.Sparse
-		if dense {
-			score = &out[i].Scores.Dense
+	if !dense {
+		for i := range hits {
+			hits[i].Scores.Dense, hits[i].Scores.Sparse = pipeline.Score{}, hits[i].Scores.Dense
 		}
-		*score = pipeline.Score{Value: h.score, Set: true}
 	}
-	return out
+	return hits
 }
 
 // Fetch implements pipeline.VectorStore.
