@@ -10,7 +10,6 @@ import (
 	"math"
 	"net"
 	"os"
-	"strings"
 	"time"
 )
 
@@ -154,35 +153,30 @@ func statementOf(fields []byte) statement {
 	case bytes.Contains(text, []byte("EXPLAIN ")):
 		leaf := map[string]any{"operatorType": "NodeIndexSeek@neo4j", "args": map[string]any{}, "identifiers": []any{}, "children": []any{}}
 		return statement{plan: map[string]any{"operatorType": "ProduceResults@neo4j", "args": map[string]any{}, "identifiers": []any{}, "children": []any{leaf}}}
-	case bytes.Contains(text, []byte("e.norm AS norm")):
-		return statement{slow: true, fields: list("id norm degree"), records: [][]any{{center, "export job", 30}}}
-	case bytes.Contains(text, []byte("AS score, collect(e.id)")):
-		s := statement{slow: true, fields: list("id doc_id score via")}
+	case bytes.Contains(text, []byte("collect([e.id, e.norm")):
+		return rows([]any{center, "export job", 30})
+	case bytes.Contains(text, []byte("collect([d.id, d.doc_id")):
+		var near []any
 		for i := range 10 {
-			s.records = append(s.records, []any{fmt.Sprintf(idForm, 100+i), fmt.Sprint("manual-", 10+i/10), 1 / float64(i+2), []any{center}})
+			near = append(near, []any{fmt.Sprintf(idForm, 100+i), fmt.Sprint("manual-", 10+i/10), 1 / float64(i+2), []any{center}})
 		}
-		return s
-	case bytes.Contains(text, []byte("startNode(r) = e AS out")):
-		s := statement{slow: true, fields: list("src src_id dst id entity name entity_props type out props score")}
+		return rows(near...)
+	case bytes.Contains(text, []byte("collect([n.key, n.id")):
+		var edges []any
 		for i := range 20 {
 			id := fmt.Sprint("worker ", i)
-			s.records = append(s.records, []any{key, center, Tenant + "\x1f" + id, id, "Entity", id, "{}", "SERVES", true, "{}", 1 / float64(i+2)})
+			edges = append(edges, []any{Tenant + "\x1f" + id, id, "Entity", id, "{}", center, "SERVES", true, "{}", 1 / float64(i+2)})
 		}
-		return s
-	case bytes.Contains(text, []byte("UNWIND $keys AS k MATCH (e:Entity")):
-		return statement{slow: true, fields: list("key id type name props"), records: [][]any{{key, center, "Entity", center, "{}"}}}
+		return rows([]any{[]any{key, center, "Entity", center, "{}"}}, edges)
 	case bytes.Contains(text, []byte("MATCH")):
-		return statement{slow: true, fields: list("name"), records: [][]any{{center}}}
+		return statement{slow: true, fields: []any{"name"}, records: [][]any{{center}}}
 	}
 	return statement{} // sets up
 }
 
-func list(names string) []any {
-	var out []any
-	for name := range strings.FieldsSeq(names) {
-		out = append(out, name)
-	}
-	return out
+// rows is one record with one list of them.
+func rows(list ...any) statement {
+	return statement{slow: true, fields: []any{"rows"}, records: [][]any{{list}}}
 }
 
 // packed appends v in the protocol's own encoding.

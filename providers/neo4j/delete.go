@@ -53,7 +53,8 @@ func (s *Store) DeleteDocument(ctx context.Context, tenant, docID string) (int, 
 		params := row{"tenant": tenant, "doc": docID, "doc_key": keyOf(tenant, docID)}
 		var keys []any
 		collect := func(r *driver.Record) {
-			list, _ := r.AsMap()["keys"].([]any)
+			v, _ := r.Get("keys")
+			list, _ := v.([]any)
 			keys = append(keys, list...)
 			total += integer(r, "n")
 		}

@@ -8,28 +8,27 @@ import (
 	"slices"
 	"strings"
 
-	driver "github.com/neo4j/neo4j-go-driver/v5/neo4j"
-
 	"github.com/headrace/headrace/pipeline"
 )
 
-const byKey = `
-UNWIND $keys AS k MATCH (e:Entity {key: k})
-RETURN e.key AS key, e.id AS id, e.type AS type, e.name AS name, e.props_json AS props`
-
-// One hop from a frontier. What counts the connections of an entity, relations
-// and mentions, is the store of degrees: the edges of a hub are never walked.
+// What is known of a frontier, and one hop from it. What counts the connections of an
+// entity, relations and mentions, is the store of degrees: the edges of a hub are never
+// walked.
 const oneHop = `
 UNWIND $seeds AS s MATCH (e:Entity {key: s.key})
 WITH e, toFloat(s.w) AS w, COUNT { (e)--() } - COUNT { (e)<-[:NAMES]-() } AS deg
-WHERE deg > 0 AND deg <= $hub_cap
-WITH e, w / deg AS score ORDER BY score DESC, e.key LIMIT $max_seeds
-CALL (e) { MATCH (e)-[r]-(n:Entity)
-  WHERE n.tenant = $tenant AND ($types IS NULL OR type(r) IN $types)
-  RETURN r, n ORDER BY coalesce(r.weight, 1.0) DESC, n.key, type(r) LIMIT $fanout }
-RETURN e.key AS src, e.id AS src_id, n.key AS dst, n.id AS id, n.type AS entity, n.name AS name, n.props_json AS entity_props,
-  type(r) AS type, startNode(r) = e AS out, r.props_json AS props, score
-ORDER BY score DESC, coalesce(r.weight, 1.0) DESC, src, dst, type LIMIT $max_edges`
+WITH e, CASE WHEN deg > 0 AND deg <= $hub_cap THEN w / deg ELSE -1.0 END AS score
+WITH collect(e) AS es, collect(score) AS scores
+CALL (es, scores) {
+  UNWIND range(0, size(es) - 1) AS i
+  WITH es[i] AS e, scores[i] AS score WHERE score >= 0
+  WITH e, score ORDER BY score DESC, e.key LIMIT $max_seeds
+  CALL (e) { MATCH (e)-[r]-(n:Entity)
+    WHERE n.tenant = $tenant AND ($types IS NULL OR type(r) IN $types)
+    RETURN r, n ORDER BY coalesce(r.weight, 1.0) DESC, n.key, type(r) LIMIT $fanout }
+  WITH e, r, n, score ORDER BY score DESC, coalesce(r.weight, 1.0) DESC, e.key, n.key, type(r) LIMIT $max_edges
+  RETURN collect([n.key, n.id, n.type, n.name, n.props_json, e.id, type(r), startNode(r) = e, r.props_json, score]) AS edges }
+RETURN [[e IN es | [e.key, e.id, e.type, e.name, e.props_json]], edges] AS rows`
 
 // An expansion collects what surrounds some entities.
 type expansion struct {
@@ -37,6 +36,7 @@ type expansion struct {
 	out     pipeline.Subgraph
 	reached map[string]bool // by key
 	taken   map[[3]string]bool
+	next    map[string]float64 // keys reached by the last hop for the first time, with their weights
 }
 
 func expand(q pipeline.ExpandQuery) expansion {
@@ -56,25 +56,9 @@ func (s *Store) Expand(ctx context.Context, q pipeline.ExpandQuery) (pipeline.Su
 	if len(frontier) == 0 || q.MaxNodes <= 0 {
 		return x.out, ended(ctx)
 	}
-	keys := slices.SortedFunc(maps.Keys(frontier), func(a, b string) int {
-		return cmp.Or(cmp.Compare(frontier[b], frontier[a]), strings.Compare(a, b))
-	})
-	found, err := s.entities(ctx, anys(keys))
-	if err != nil {
-		return x.out, err
-	}
-	for _, k := range keys {
-		if e, ok := found[k]; ok {
-			x.reach(k, e)
-		}
-	}
-	for range q.Hops {
-		if len(frontier) == 0 || len(x.out.Relations) >= q.MaxEdges {
-			break
-		}
-		if frontier, err = s.hop(ctx, &x, frontier); err != nil {
-			break
-		}
+	err := s.hop(ctx, &x, frontier)
+	for hop := 1; err == nil && hop < q.Hops && len(x.next) > 0 && len(x.out.Relations) < q.MaxEdges; hop++ {
+		err = s.hop(ctx, &x, x.next)
 	}
 	// Entities that were asked about are no answer by themselves.
 	return x.out, partly(ctx, len(x.out.Relations) > 0, err)
@@ -86,14 +70,6 @@ func anys(list []string) []any {
 		out[i] = s
 	}
 	return out
-}
-
-func (s *Store) entities(ctx context.Context, keys []any) (map[string]pipeline.Entity, error) {
-	out := map[string]pipeline.Entity{}
-	err := s.read(ctx, "expand", byKey, row{"keys": keys}, func(r *driver.Record) {
-		out[text(r, "key")] = pipeline.Entity{ID: text(r, "id"), Type: text(r, "type"), Name: text(r, "name"), Props: propsOf(text(r, "props"))}
-	})
-	return out, err
 }
 
 // reach adds an entity to the answer, if there is room or it is there.
@@ -109,40 +85,77 @@ func (x *expansion) reach(key string, e pipeline.Entity) bool {
 	return true
 }
 
-// hop takes the edges around a frontier, and returns the entities reached for
-// the first time.
-func (s *Store) hop(ctx context.Context, x *expansion, frontier map[string]float64) (map[string]float64, error) {
+// hop takes the edges around a frontier, and leaves the entities reached for the first
+// time as the next one.
+func (s *Store) hop(ctx context.Context, x *expansion, frontier map[string]float64) error {
 	seeds := make([]any, 0, len(frontier))
-	for _, key := range slices.Sorted(maps.Keys(frontier)) {
+	keys := slices.SortedFunc(maps.Keys(frontier), func(a, b string) int {
+		return cmp.Or(cmp.Compare(frontier[b], frontier[a]), strings.Compare(a, b))
+	})
+	for _, key := range keys {
 		seeds = append(seeds, row{"key": key, "w": frontier[key]})
 	}
 	var types any
 	if x.q.Types != nil {
 		types = anys(x.q.Types)
 	}
-	next := map[string]float64{}
-	err := s.read(ctx, "expand", oneHop, row{
+	edges := 2 * max(x.q.MaxEdges, 0) // one between two of the frontier comes twice
+	if x.q.Hops <= 0 {
+		edges = 0
+	}
+	x.next = map[string]float64{}
+	parts := 0
+	return s.read(ctx, "expand", oneHop, row{
 		"seeds": seeds, "tenant": x.q.Tenant, "types": types, "hub_cap": x.q.HubCap, "max_seeds": max(x.q.MaxSeeds, 0), "fanout": max(x.q.Fanout, 0),
-		// An edge between two of the frontier comes twice.
-		"max_edges": 2 * max(x.q.MaxEdges, 0),
-	}, func(r *driver.Record) {
-		dst := text(r, "dst")
-		known := x.reached[dst]
-		e := pipeline.Entity{ID: text(r, "id"), Type: text(r, "entity"), Name: text(r, "name"), Props: propsOf(text(r, "entity_props"))}
-		rel := pipeline.Relation{Src: text(r, "src_id"), Dst: e.ID, Type: text(r, "type"), Props: propsOf(text(r, "props"))}
-		if out, _ := r.AsMap()["out"].(bool); !out {
-			rel.Src, rel.Dst = rel.Dst, rel.Src
+		"max_edges": edges,
+	}, func(part cells) {
+		if parts++; parts == 1 {
+			x.found(keys, part)
+			return
 		}
-		if id := [3]string{rel.Src, rel.Type, rel.Dst}; !x.taken[id] {
-			if len(x.out.Relations) >= x.q.MaxEdges || !x.reach(dst, e) {
-				return
-			}
-			x.taken[id] = true
-			x.out.Relations = append(x.out.Relations, rel)
-		}
-		if _, again := next[dst]; again || !known {
-			next[dst] += number(r, "score")
+		for _, e := range part {
+			list, _ := e.([]any)
+			x.edge(list)
 		}
 	})
-	return next, err
+}
+
+// entityOf reads one: its key first, then what there is to tell of it.
+func entityOf(c cells) (key string, e pipeline.Entity) {
+	return c.text(0), pipeline.Entity{ID: c.text(1), Type: c.text(2), Name: c.text(3), Props: propsOf(c.text(4))}
+}
+
+// found adds the entities of a frontier, in the order of its keys.
+func (x *expansion) found(keys []string, list []any) {
+	known := make(map[string]pipeline.Entity, len(list))
+	for _, v := range list {
+		c, _ := v.([]any)
+		key, e := entityOf(c)
+		known[key] = e
+	}
+	for _, key := range keys {
+		if e, ok := known[key]; ok {
+			x.reach(key, e)
+		}
+	}
+}
+
+// edge adds a relation with its other end.
+func (x *expansion) edge(c cells) {
+	dst, e := entityOf(c)
+	known := x.reached[dst]
+	rel := pipeline.Relation{Src: c.text(5), Dst: e.ID, Type: c.text(6), Props: propsOf(c.text(8))}
+	if out, _ := c.at(7).(bool); !out {
+		rel.Src, rel.Dst = rel.Dst, rel.Src
+	}
+	if id := [3]string{rel.Src, rel.Type, rel.Dst}; !x.taken[id] {
+		if len(x.out.Relations) >= x.q.MaxEdges || !x.reach(dst, e) {
+			return
+		}
+		x.taken[id] = true
+		x.out.Relations = append(x.out.Relations, rel)
+	}
+	if _, again := x.next[dst]; again || !known {
+		x.next[dst] += c.number(9)
+	}
 }

@@ -8,19 +8,18 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	driver "github.com/neo4j/neo4j-go-driver/v5/neo4j"
-
 	"github.com/headrace/headrace/pipeline"
 )
 
 const linkByName = `
 MATCH (e:Entity) WHERE e.tenant = $tenant AND e.norm IN $norms
-RETURN e.id AS id, e.norm AS norm, COUNT { (e)--() } - COUNT { (e)<-[:NAMES]-() } AS degree LIMIT $k`
+WITH e LIMIT $k
+RETURN collect([e.id, e.norm, COUNT { (e)--() } - COUNT { (e)<-[:NAMES]-() }]) AS rows`
 
 // A score of zero is that of the tenant's own word alone.
 const linkByText = `
 CALL db.index.fulltext.queryNodes('` + textIndex + `', $q, {limit: $k}) YIELD node, score
-WHERE score > 0 AND node.tenant = $tenant RETURN node.id AS id, score`
+WHERE score > 0 AND node.tenant = $tenant RETURN collect([node.id, score]) AS rows`
 
 // Link implements pipeline.GraphStore: by whole names, or where the text holds
 // none, by their words.
@@ -42,8 +41,8 @@ func (s *Store) Link(ctx context.Context, q pipeline.LinkQuery) ([]pipeline.Seed
 	if query == "" {
 		return nil, nil
 	}
-	err = s.read(ctx, "link", linkByText, row{"q": query, "tenant": q.Tenant, "k": q.Limit}, func(r *driver.Record) {
-		seeds = append(seeds, pipeline.Seed{ID: text(r, "id"), Weight: number(r, "score")})
+	err = s.read(ctx, "link", linkByText, row{"q": query, "tenant": q.Tenant, "k": q.Limit}, func(c cells) {
+		seeds = append(seeds, pipeline.Seed{ID: c.text(0), Weight: c.number(1)})
 	})
 	return ordered(seeds, q.Limit), partly(ctx, len(seeds) > 0, err)
 }
@@ -54,9 +53,9 @@ func (s *Store) linkByName(ctx context.Context, q pipeline.LinkQuery, w *wording
 		degree float64
 	}
 	named := map[string][]entity{}
-	err := s.read(ctx, "link", linkByName, row{"tenant": q.Tenant, "norms": w.candidates(), "k": 1000}, func(r *driver.Record) {
-		n := text(r, "norm")
-		named[n] = append(named[n], entity{text(r, "id"), number(r, "degree")})
+	err := s.read(ctx, "link", linkByName, row{"tenant": q.Tenant, "norms": w.candidates(), "k": 1000}, func(c cells) {
+		n := c.text(1)
+		named[n] = append(named[n], entity{c.text(0), c.number(2)})
 	})
 	var seeds []pipeline.Seed
 	for _, name := range w.longest(func(name string) bool { return len(named[name]) > 0 }) {
@@ -101,7 +100,7 @@ WITH e, w / df AS s ORDER BY s DESC, e.key LIMIT $max_seeds
 MATCH (e)<-[:MENTIONS]-(d:Chunk) WHERE d.tenant = $tenant AND NOT d.key IN $anchors
 WITH d, e, s ORDER BY s DESC, e.key
 WITH d, sum(s) AS score, collect(e.id)[..5] AS via ORDER BY score DESC, d.key LIMIT $k
-RETURN d.id AS id, d.doc_id AS doc_id, score, via`
+RETURN collect([d.id, d.doc_id, score, via]) AS rows`
 
 // Related implements pipeline.GraphStore.
 func (s *Store) Related(ctx context.Context, q pipeline.RelatedQuery) ([]pipeline.Related, error) {
@@ -122,9 +121,9 @@ func (s *Store) Related(ctx context.Context, q pipeline.RelatedQuery) ([]pipelin
 	err := s.read(ctx, "related", related, row{
 		"chunks": chunks, "anchors": anchors, "tenant": q.Tenant,
 		"hub_cap": q.HubCap, "max_seeds": q.MaxSeeds, "k": q.Limit,
-	}, func(r *driver.Record) {
-		found := pipeline.Related{ID: text(r, "id"), DocID: text(r, "doc_id"), Score: number(r, "score")}
-		via, _ := r.AsMap()["via"].([]any)
+	}, func(c cells) {
+		found := pipeline.Related{ID: c.text(0), DocID: c.text(1), Score: c.number(2)}
+		via, _ := c.at(3).([]any)
 		for _, v := range via {
 			id, _ := v.(string)
 			found.Via = append(found.Via, id)
@@ -151,11 +150,10 @@ func (s *Store) rehearse(ctx context.Context) {
 		}
 		_, _ = s.linkByName(ctx, pipeline.LinkQuery{Limit: 1}, &w)
 		_, _ = s.Related(ctx, pipeline.RelatedQuery{Chunks: names, Limit: 1, MaxSeeds: 1})
-		_, _ = s.entities(ctx, anys(names))
 		for _, types := range [][]string{nil, {"A"}, {"A", "B"}} {
 			x := expand(pipeline.ExpandQuery{MaxSeeds: 1, Fanout: 1, MaxNodes: 1, MaxEdges: 1, Types: types})
-			_, _ = s.hop(ctx, &x, keys)
+			_ = s.hop(ctx, &x, keys)
 		}
 	}
-	_ = s.read(ctx, "link", linkByText, row{"q": terms("", "a"), "tenant": "", "k": 1}, func(*driver.Record) {})
+	_ = s.read(ctx, "link", linkByText, row{"q": terms("", "a"), "tenant": "", "k": 1}, func(cells) {})
 }

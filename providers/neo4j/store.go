@@ -122,11 +122,13 @@ func (s *Store) warn(call string, err error) {
 	}
 }
 
-// read runs one statement in a read session. A connection that the server has
-// closed meanwhile is noticed only in use: the next one gets a try.
-func (s *Store) read(ctx context.Context, call, query string, params row, each func(*driver.Record)) error {
+// read runs one statement in a read session. It returns one record with one list, of
+// which each gets the elements, lists in turn: the driver starts three goroutines for
+// each record, so that twenty of them cost more than what they say. A connection that
+// the server has closed meanwhile is noticed only in use: the next one gets a try.
+func (s *Store) read(ctx context.Context, call, query string, params row, each func(cells)) error {
 	return s.do(ctx, call, s.config.Timeout, func(ctx context.Context) error {
-		seen := false
+		var rows []any
 		run := func() error {
 			session := s.session(ctx, driver.AccessModeRead)
 			defer func() { _ = session.Close(ctx) }()
@@ -134,19 +136,44 @@ func (s *Store) read(ctx context.Context, call, query string, params row, each f
 			if err != nil {
 				return err
 			}
-			for result.Next(ctx) {
-				seen = true
-				each(result.Record())
+			record, err := result.Single(ctx)
+			if err != nil {
+				return err
 			}
-			return result.Err()
+			rows, _ = record.Values[0].([]any)
+			return nil
 		}
 		err := run()
-		if driver.IsConnectivityError(err) && !seen && ctx.Err() == nil {
+		if driver.IsConnectivityError(err) && ctx.Err() == nil {
 			err = run()
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			list, _ := r.([]any)
+			each(list)
+		}
+		return nil
 	})
 }
+
+// cells are the values of a row. One that is missing, or of another type, is zero.
+type cells []any
+
+func (c cells) at(i int) any {
+	if i >= len(c) {
+		return nil
+	}
+	return c[i]
+}
+
+func (c cells) text(i int) string {
+	v, _ := c.at(i).(string)
+	return v
+}
+
+func (c cells) number(i int) float64 { return numeric(c.at(i)) }
 
 // write runs f in a transaction, again after a deadlock or a lost connection.
 func (s *Store) write(ctx context.Context, call string, f func(ctx context.Context, tx driver.ManagedTransaction) error) error {
@@ -185,12 +212,18 @@ func all(ctx context.Context, tx driver.ManagedTransaction, query string, params
 
 // text, number and integer read a value of a record; a missing one is zero.
 func text(r *driver.Record, key string) string {
-	v, _ := r.AsMap()[key].(string)
-	return v
+	v, _ := r.Get(key)
+	s, _ := v.(string)
+	return s
 }
 
 func number(r *driver.Record, key string) float64 {
-	switch v := r.AsMap()[key].(type) {
+	v, _ := r.Get(key)
+	return numeric(v)
+}
+
+func numeric(v any) float64 {
+	switch v := v.(type) {
 	case float64:
 		return v
 	case int64:
