@@ -70,6 +70,9 @@ func (s *Searcher) Search(ctx context.Context, q SearchQuery) (Found, error) {
 	if s.Embedder == nil && q.Mode == Dense {
 		return found, errors.New("search by meaning: there is no embedder")
 	}
+	if q.Keep > 0 && (q.Mode != Hybrid || s.Embedder == nil) {
+		q.Prefetch = q.Keep // nothing else will move one up
+	}
 	var words *Leg[[]pipeline.Passage]
 	if q.Mode != Dense {
 		words = Start(&s.Legs, func() ([]pipeline.Passage, error) { return s.byWords(ctx, q) })

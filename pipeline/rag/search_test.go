@@ -130,7 +130,9 @@ func TestSearch(t *testing.T) {
 	f("sparse mode", func(_ *ragtest.Store, e *ragtest.Embedder, q *rag.SearchQuery) {
 		q.Mode, e.Err = rag.Sparse, errors.New("x")
 	}, want{ids: "p0 p1"})
-	f("dense mode", func(s *ragtest.Store, _ *ragtest.Embedder, q *rag.SearchQuery) { q.Mode = rag.Dense }, want{ids: "p2 p0"})
+	f("dense mode", func(s *ragtest.Store, _ *ragtest.Embedder, q *rag.SearchQuery) { q.Mode = rag.Dense }, want{ids: "p2 p0 p1"})
+	f("dense mode, one wanted", func(s *ragtest.Store, _ *ragtest.Embedder, q *rag.SearchQuery) { q.Mode, q.Keep = rag.Dense, 1 }, want{ids: "p2"})
+	f("dense mode, any number", func(s *ragtest.Store, _ *ragtest.Embedder, q *rag.SearchQuery) { q.Mode, q.Keep = rag.Dense, 0 }, want{ids: "p2 p0"})
 	f("threshold", func(s *ragtest.Store, _ *ragtest.Embedder, q *rag.SearchQuery) { q.Mode, q.Threshold = rag.Dense, 0.5 }, want{ids: "p2"})
 	f("embedder fails", func(_ *ragtest.Store, e *ragtest.Embedder, _ *rag.SearchQuery) { e.Err = errors.New("down") }, want{ids: "p0 p1", degraded: "dense:error"})
 	f("embedder is slow", func(_ *ragtest.Store, e *ragtest.Embedder, _ *rag.SearchQuery) { e.Delay = time.Second },

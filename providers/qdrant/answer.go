@@ -2,6 +2,7 @@ package qdrant
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -54,73 +55,91 @@ func (answerCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return v.(*answer).read(buffer.ReadOnlyData())
 }
 
-// A field is one of a message on the wire: a number or bytes, by its kind.
-type field struct {
-	id     protowire.Number
-	kind   protowire.Type
-	number uint64
-	bytes  []byte
+// A wire reads the fields of a message, one after another.
+type wire struct {
+	rest []byte
+	err  error
+
+	tag    uint64 // number and kind of the field
+	number uint64 // of one that is a number
+	bytes  []byte // of one that is a message or a string
 }
 
-// bytesOf reports whether f is the field id of a message, a list or a string. What has
-// another kind than it should is unknown and left out.
-func (f field) bytesOf(id protowire.Number) bool { return f.id == id && f.kind == protowire.BytesType }
+// The tags that are looked for. A field of another kind than it should have is not.
+const (
+	bytesKind   = uint64(protowire.BytesType)
+	firstBytes  = 1<<3 | bytesKind
+	secondBytes = 2<<3 | bytesKind
+	thirdFloat  = 3<<3 | uint64(protowire.Fixed32Type)
+	thirdNumber = 3<<3 | uint64(protowire.VarintType)
+	fourthBytes = 4<<3 | bytesKind
+)
 
-// each calls f for the fields of a message, in order.
-func each(message []byte, f func(field) error) error {
-	for len(message) > 0 {
-		id, kind, n := protowire.ConsumeTag(message)
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		message = message[n:]
-		x := field{id: id, kind: kind}
-		switch kind {
-		case protowire.VarintType:
-			x.number, n = protowire.ConsumeVarint(message)
-		case protowire.Fixed32Type:
-			var v uint32
-			v, n = protowire.ConsumeFixed32(message)
-			x.number = uint64(v)
-		case protowire.BytesType:
-			x.bytes, n = protowire.ConsumeBytes(message)
-		default:
-			n = protowire.ConsumeFieldValue(id, kind, message)
-		}
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		message = message[n:]
-		if err := f(x); err != nil {
-			return err
-		}
+// next reads one field. It reports false at the end, and at what is no field.
+func (w *wire) next() bool {
+	if len(w.rest) == 0 || w.err != nil {
+		return false
 	}
-	return nil
+	if b := w.rest; len(b) >= 2 && b[0] >= 8 && b[0] < 0x80 && uint64(b[0]&7) == bytesKind && int(b[1]) <= len(b)-2 && b[1] < 0x80 {
+		end := 2 + int(b[1]) // the most frequent: tag and length have a byte each
+		w.tag, w.bytes, w.rest = uint64(b[0]), b[2:end], b[end:]
+		return true
+	}
+	id, kind, n := protowire.ConsumeTag(w.rest)
+	if n < 0 {
+		return w.fail(n)
+	}
+	w.tag, w.rest = uint64(id)<<3|uint64(kind), w.rest[n:]
+	switch kind {
+	case protowire.BytesType:
+		w.bytes, n = protowire.ConsumeBytes(w.rest)
+	case protowire.VarintType:
+		w.number, n = protowire.ConsumeVarint(w.rest)
+	case protowire.Fixed32Type:
+		var v uint32
+		v, n = protowire.ConsumeFixed32(w.rest)
+		w.number = uint64(v)
+	default:
+		n = protowire.ConsumeFieldValue(id, kind, w.rest)
+	}
+	if n < 0 {
+		return w.fail(n)
+	}
+	w.rest = w.rest[n:]
+	return true
+}
+
+func (w *wire) fail(n int) bool {
+	w.err = protowire.ParseError(n)
+	return false
 }
 
 // read reads a QueryBatchResponse.
 func (a *answer) read(message []byte) error {
-	err := each(message, func(batch field) error {
-		if !batch.bytesOf(1) {
-			return nil
+	batches := wire{rest: message}
+	for batches.next() {
+		if batches.tag != firstBytes {
+			continue
 		}
 		hits := make([]pipeline.Passage, 0, min(a.limit, 1024))
-		err := each(batch.bytes, func(point field) error {
-			if !point.bytesOf(1) {
-				return nil
+		points := wire{rest: batches.bytes}
+		for points.next() {
+			if points.tag != firstBytes {
+				continue
 			}
 			var p pipeline.Passage
-			tenant, err := readPoint(point.bytes, &p)
-			if string(tenant) == a.tenant {
+			tenant, err := readPoint(points.bytes, &p)
+			if err != nil {
+				points.err = err
+			} else if string(tenant) == a.tenant {
 				hits = append(hits, p)
 			}
-			return err
-		})
+		}
 		a.hits = append(a.hits, hits)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("read the answer of the vector store: %w", err)
+		batches.err = cmp.Or(batches.err, points.err)
+	}
+	if batches.err != nil {
+		return fmt.Errorf("read the answer of the vector store: %w", batches.err)
 	}
 	return nil
 }
@@ -128,43 +147,67 @@ func (a *answer) read(message []byte) error {
 // readPoint reads a ScoredPoint, and returns whose it is.
 func readPoint(message []byte, p *pipeline.Passage) (tenant []byte, err error) {
 	var id, doc, chunk, text, raw []byte
-	err = each(message, func(f field) error {
-		switch {
-		case f.bytesOf(1):
-			return each(f.bytes, func(x field) error {
-				if x.bytesOf(2) {
-					id = x.bytes
+	point := wire{rest: message}
+	for point.next() {
+		switch point.tag {
+		case firstBytes:
+			w := wire{rest: point.bytes}
+			for w.next() {
+				if w.tag == secondBytes {
+					id = w.bytes
 				}
-				return nil
-			})
-		case f.bytesOf(2):
-			key, value, err := readEntry(f.bytes)
+			}
+			point.err = w.err
+		case secondBytes:
+			key, value, number, err := readEntry(point.bytes)
 			switch string(key) {
 			case fieldTenant:
-				tenant = value.bytes
+				tenant = value
 			case fieldDoc:
-				doc = value.bytes
+				doc = value
 			case fieldChunk:
-				chunk = value.bytes
+				chunk = value
 			case fieldIndex:
-				p.Index = int(value.number)
+				p.Index = number
 			case fieldText:
-				text = value.bytes
+				text = value
 			case fieldRaw:
-				raw = value.bytes
+				raw = value
 			}
-			return err
-		case f.id == 3 && f.kind == protowire.Fixed32Type:
-			score(p).Value = math.Float32frombits(uint32(f.number))
+			point.err = err
+		case thirdFloat:
+			score(p).Value = math.Float32frombits(uint32(point.number))
 		}
-		return nil
-	})
+	}
 	if len(raw) > 0 {
 		p.Metadata = bytes.Clone(raw)
 	}
 	score(p).Set = true
 	texts(p, id, doc, chunk, text)
-	return tenant, err
+	return tenant, point.err
+}
+
+// readEntry reads one entry of a payload: its key, and what is a string or a number there.
+func readEntry(message []byte) (key, value []byte, number int, err error) {
+	entry := wire{rest: message}
+	for entry.next() {
+		switch entry.tag {
+		case firstBytes:
+			key = entry.bytes
+		case secondBytes:
+			w := wire{rest: entry.bytes}
+			for w.next() {
+				switch w.tag {
+				case thirdNumber:
+					number = int(w.number)
+				case fourthBytes:
+					value = w.bytes
+				}
+			}
+			entry.err = w.err
+		}
+	}
+	return key, value, number, entry.err
 }
 
 // texts gives a passage its strings, which share one piece of memory.
@@ -186,23 +229,3 @@ func texts(p *pipeline.Passage, id, doc, chunk, text []byte) {
 
 // valid is what b says, which the server should have checked.
 func valid(b []byte) string { return strings.ToValidUTF8(string(b), "\uFFFD") }
-
-// readEntry reads one entry of a payload. Its value is a number or a string; others are
-// not looked for.
-func readEntry(message []byte) (key []byte, value field, err error) {
-	err = each(message, func(f field) error {
-		switch {
-		case f.bytesOf(1):
-			key = f.bytes
-		case f.bytesOf(2):
-			return each(f.bytes, func(x field) error {
-				if x.bytesOf(4) || x.id == 3 && x.kind == protowire.VarintType {
-					value = x
-				}
-				return nil
-			})
-		}
-		return nil
-	})
-	return key, value, err
-}
