@@ -2,6 +2,7 @@ package neo4j
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -12,9 +13,17 @@ import (
 	"github.com/headrace/headrace/pipeline/cypher"
 )
 
+const (
+	// judged is how many plans are remembered as harmless, and fresh for how long: what
+	// is asked often need not be planned twice. Whether a query only reads does not
+	// change; what indexes there are for it may.
+	judged = 1024
+	fresh  = time.Minute
+)
+
 // QueryGraph implements pipeline.GraphQuerier. A query passes three gates: its
-// words, the plan that the server makes of it, and a transaction that the
-// server lets nothing write in. Records beyond the caps are left out.
+// words, the plan that the server makes of it, and a session that the server lets
+// nothing write in. Records beyond the caps are left out.
 func (s *Store) QueryGraph(ctx context.Context, q pipeline.GraphQuery) ([][]byte, error) {
 	if err := cypher.Check(q.Text, s.config.Procedures...); err != nil {
 		return nil, err
@@ -29,35 +38,46 @@ func (s *Store) QueryGraph(ctx context.Context, q pipeline.GraphQuery) ([][]byte
 	}
 	var records [][]byte
 	err = s.do(ctx, "query", limit, func(ctx context.Context) error {
-		records = nil
-		if err := s.explain(ctx, q.Text, params, limit); err != nil {
-			return told4xx(err)
+		plan := sha256.Sum256([]byte(q.Text))
+		if at, ok := s.plans.Get(plan); !ok || time.Since(at) > fresh {
+			if err := s.explain(ctx, q.Text, params, limit); err != nil {
+				return told4xx(err)
+			}
+			s.plans.Add(plan, time.Now())
 		}
-		session := s.session(ctx, driver.AccessModeRead)
-		defer func() { _ = session.Close(ctx) }()
-		_, err := session.ExecuteRead(ctx, func(tx driver.ManagedTransaction) (any, error) {
-			records = nil
-			result, err := tx.Run(ctx, q.Text, params)
-			if err != nil {
-				return nil, err
-			}
-			size := 0
-			for result.Next(ctx) {
-				b := appendRecord(nil, result.Record())
-				size += len(b)
-				if q.MaxRows > 0 && len(records) >= q.MaxRows || q.MaxBytes > 0 && size > q.MaxBytes {
-					break
-				}
-				records = append(records, b)
-			}
-			return nil, result.Err()
-		}, backstop(limit))
+		var err error
+		records, err = s.records(ctx, q, params, limit)
+		if driver.IsRetryable(err) && ctx.Err() == nil {
+			records, err = s.records(ctx, q, params, limit)
+		}
 		return told4xx(err)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return records, nil
+}
+
+// records runs a query. In a session for reading the server itself refuses to write; a
+// transaction around it would take two more round trips.
+func (s *Store) records(ctx context.Context, q pipeline.GraphQuery, params row, limit time.Duration) ([][]byte, error) {
+	session := s.session(ctx, driver.AccessModeRead)
+	defer func() { _ = session.Close(ctx) }()
+	result, err := session.Run(ctx, q.Text, params, backstop(limit))
+	if err != nil {
+		return nil, err
+	}
+	var records [][]byte
+	size := 0
+	for result.Next(ctx) {
+		b := appendRecord(nil, result.Record())
+		size += len(b)
+		if q.MaxRows > 0 && len(records) >= q.MaxRows || q.MaxBytes > 0 && size > q.MaxBytes {
+			break
+		}
+		records = append(records, b)
+	}
+	return records, result.Err()
 }
 
 // told4xx makes an error of the client what the server says is wrong with the

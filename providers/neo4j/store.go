@@ -2,6 +2,7 @@ package neo4j
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	driver "github.com/neo4j/neo4j-go-driver/v5/neo4j"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -22,6 +24,7 @@ type Store struct {
 	driver    driver.DriverWithContext
 	log       *slog.Logger
 	bookmarks driver.BookmarkManager
+	plans     *lru.Cache[[sha256.Size]byte, time.Time] // when that of a client's query was last found harmless
 
 	// prepare makes the schema, in a goroutine that Close waits for. schema is
 	// closed once it is there.
@@ -41,6 +44,7 @@ func newStore(c Config, d driver.DriverWithContext, env config.Env) (*Store, err
 		config: c, driver: d, log: env.Log, schema: make(chan struct{}),
 		bookmarks: driver.NewBookmarkManager(driver.BookmarkManagerConfig{}),
 	}
+	s.plans, _ = lru.New[[sha256.Size]byte, time.Time](judged) // fails for no size but zero
 	s.seconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "headrace_neo4j_call_seconds", Help: "How long calls to the graph store took.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},

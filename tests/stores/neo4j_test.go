@@ -3,12 +3,14 @@ package stores
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	driver "github.com/neo4j/neo4j-go-driver/v5/neo4j"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/headrace/headrace/pipeline"
@@ -111,15 +114,13 @@ func openNeo4j(t *testing.T, uri string, change ...func(*neo4j.Config)) *neo4j.S
 	return store
 }
 
-// newNeo4j is a store on a server that runs already, named by
-// HEADRACE_TEST_NEO4J, or else on one of its own.
-func newNeo4j(t *testing.T) *neo4j.Store {
+// addressOf is where a server runs: that of the environment, or one of the test's own.
+func addressOf(t *testing.T) string {
 	t.Helper()
 	if uri := os.Getenv("HEADRACE_TEST_NEO4J"); uri != "" {
-		return openNeo4j(t, uri)
+		return uri
 	}
-	port := port(t)
-	return openNeo4j(t, runNeo4j(t, port, t.TempDir(), "").address)
+	return runNeo4j(t, port(t), t.TempDir(), "").address
 }
 
 func port(t *testing.T) string {
@@ -140,7 +141,8 @@ func tenantOf(t *testing.T) string { return fmt.Sprintf("%s-%d", t.Name(), time.
 func prop(key, value string) pipeline.Prop { return pipeline.Prop{Key: key, Value: []byte(value)} }
 
 func TestNeo4j(t *testing.T) {
-	s := newNeo4j(t)
+	uri := addressOf(t)
+	s := openNeo4j(t, uri)
 	t.Run("suite", func(t *testing.T) {
 		storetest.Graph(t, func(*testing.T) pipeline.GraphStore { return s })
 	})
@@ -149,6 +151,7 @@ func TestNeo4j(t *testing.T) {
 	t.Run("chunks", func(t *testing.T) { testRelated(t, s) })
 	t.Run("identifiers", func(t *testing.T) { testIdentifiers(t, s) })
 	t.Run("queries", func(t *testing.T) { testQueries(t, s) })
+	t.Run("read sessions", func(t *testing.T) { testReadSession(t, uri) })
 	t.Run("writers at once", func(t *testing.T) { testWriters(t, s) })
 }
 
@@ -319,6 +322,10 @@ func testQueries(t *testing.T, s *neo4j.Store) {
 		if text != want {
 			t.Errorf("%s: got %s (%v); want %s", query, text, err, want)
 		}
+		again, err2 := s.QueryGraph(ctx, pipeline.GraphQuery{Text: query, Params: []byte(`{"tenant": "` + tenant + `", "n": 3, "f": 1.5}`), MaxRows: 3, MaxBytes: 1 << 20})
+		if code(err2) != code(err) || !slices.EqualFunc(again, got, bytes.Equal) {
+			t.Errorf("%s, asked again: got %s, %v; want %s, %v", query, again, err2, got, err)
+		}
 	}
 	f("RETURN 1 AS one, $n AS n, $f AS f, [1, null, true] AS l, 0.0/0 AS nan, 'ü\"' AS s", `[{"one":1,"n":3,"f":1.5,"l":[1,null,true],"nan":null,"s":"ü\""}]`)
 	f("MATCH (e:Person {tenant: $tenant})-[r:KNOWS]->(f) RETURN f.id AS id, r", `[{"id":"b","r":[{},"KNOWS",{}]}]`)
@@ -341,6 +348,27 @@ func testQueries(t *testing.T, s *neo4j.Store) {
 	_, err := s.QueryGraph(ctx, pipeline.GraphQuery{Text: "UNWIND range(1, 100000) AS a UNWIND range(1, 100000) AS b RETURN sum(a * b % 7) AS s", Timeout: 500 * time.Millisecond})
 	if code(err) != "504 upstream_timeout" || time.Since(began) > 1500*time.Millisecond {
 		t.Errorf("an endless query: %v after %v", err, time.Since(began))
+	}
+}
+
+// What the last gate of a client's query stands on: without a transaction of ours, too,
+// the server lets nothing write in a session for reading.
+func testReadSession(t *testing.T, uri string) {
+	d, err := driver.NewDriverWithContext(uri, driver.NoAuth())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close(t.Context())
+	for _, query := range []string{"CREATE (n:Gate) RETURN 1", "MERGE (n:Gate) RETURN 1", "CREATE INDEX gate IF NOT EXISTS FOR (n:Gate) ON (n.x)"} {
+		session := d.NewSession(t.Context(), driver.SessionConfig{AccessMode: driver.AccessModeRead, DatabaseName: "neo4j"})
+		result, err := session.Run(t.Context(), query, nil)
+		if err == nil {
+			_, err = result.Consume(t.Context())
+		}
+		if ne, ok := errors.AsType[*driver.Neo4jError](err); !ok || ne.Code != "Neo.ClientError.Statement.AccessMode" {
+			t.Errorf("%s: got %v; want the server to refuse it", query, err)
+		}
+		_ = session.Close(t.Context())
 	}
 }
 
