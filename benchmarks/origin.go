@@ -41,6 +41,7 @@ type record struct {
 // An endpoint is one that the replaced service had and Headrace has too.
 type endpoint struct {
 	path    string
+	variant string        // what is special, after a comma
 	latency time.Duration // that its upstream was given
 	about   string        // what else takes time there
 	body    []byte
@@ -51,6 +52,7 @@ type endpoint struct {
 const (
 	searchTakes = " Each search in the vector store takes 50 ms."
 	cypherTakes = " Each statement in the graph takes 80 ms."
+	alone       = " As in the replaced service there is no search by words beside the one by meaning."
 )
 
 var endpoints = []endpoint{
@@ -61,12 +63,20 @@ var endpoints = []endpoint{
 	{path: "/rerank", latency: 40 * time.Millisecond, body: payload.Service("/rerank"), answer: `"score"`},
 	{path: "/search", latency: 30 * time.Millisecond, body: payload.Service("/search"), answer: `"hits"`, about: searchTakes},
 	{
-		path: "/search", latency: 30 * time.Millisecond, body: payload.Service("/search"), answer: `"hits"`, within: true,
+		path: "/search", variant: "by meaning", latency: 30 * time.Millisecond, body: payload.Service("/search by meaning"), answer: `"hits"`,
+		about: searchTakes + alone,
+	},
+	{
+		path: "/search", variant: "stores within", latency: 30 * time.Millisecond, body: payload.Service("/search"), answer: `"hits"`, within: true,
 		about: " The vector store is within the gateway, with 1,000 passages, and its work counts as the gateway's.",
 	},
 	{path: "/retrieve", latency: 30 * time.Millisecond, body: payload.Service("/retrieve"), answer: `"edges"`, about: searchTakes + cypherTakes},
 	{
-		path: "/retrieve", latency: 30 * time.Millisecond, body: payload.Service("/retrieve"), answer: `"hits"`, within: true,
+		path: "/retrieve", variant: "by meaning", latency: 30 * time.Millisecond, body: payload.Service("/retrieve by meaning"), answer: `"edges"`,
+		about: searchTakes + cypherTakes + alone,
+	},
+	{
+		path: "/retrieve", variant: "stores within", latency: 30 * time.Millisecond, body: payload.Service("/retrieve"), answer: `"hits"`, within: true,
 		about: " Vector store and graph are within the gateway, with 1,000 passages and 137 entities.",
 	},
 	{path: "/graph/query", body: payload.Service("/graph/query"), answer: "queue", about: cypherTakes},
@@ -147,9 +157,9 @@ func (e endpoint) scenario(callers int, length time.Duration) scenario {
 		upstream: with(func(s *mock.Settings) {
 			s.Latency, s.Numbers, s.Search, s.Cypher = e.latency, 1024, 50*time.Millisecond, 80*time.Millisecond
 		}),
-		load:     func(p *load.Pool) load.Result { return p.Closed(length) },
-		warm:     func(p *load.Pool) load.Result { return p.Closed(500 * time.Millisecond) },
-		metrics:  []metric{rps, p50, p95, p99, millis(cpu), resident, failures, foreign},
+		load:    func(p *load.Pool) load.Result { return p.Closed(length) },
+		warm:    func(p *load.Pool) load.Result { return p.Closed(500 * time.Millisecond) },
+		metrics: []metric{rps, p50, p95, p99, millis(cpu), resident, failures, foreign},
 	}
 	if e.within {
 		s.targets, s.setUp = []string{"origin"}, fill
@@ -158,10 +168,10 @@ func (e endpoint) scenario(callers int, length time.Duration) scenario {
 }
 
 func (e endpoint) name() string {
-	if e.within {
-		return e.path + ", stores within"
+	if e.variant == "" {
+		return e.path
 	}
-	return e.path
+	return e.path + ", " + e.variant
 }
 
 // millis is a metric of processor time in milliseconds.

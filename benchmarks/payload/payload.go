@@ -84,8 +84,12 @@ func Service(path string) []byte {
 		return []byte(`{"query":"` + question + `","top_n":5,"documents":["` + strings.Join(turns[:], `","`) + `","` + strings.Join(turns[:], `","`) + `"]}`)
 	case "/search":
 		return []byte(`{"query":"` + question + `","top_k":5}`)
+	case "/search by meaning":
+		return []byte(`{"query":"` + question + `","top_k":5,"mode":"dense"}`)
 	case "/retrieve":
 		return []byte(`{"query":"` + question + `","top_k":5,"include_subgraph":true,"max_hops":1}`)
+	case "/retrieve by meaning":
+		return []byte(`{"query":"` + question + `","top_k":5,"include_subgraph":true,"max_hops":1,"mode":"dense"}`)
 	case "/graph/query":
 		return []byte(`{"query":"MATCH (e:Entity) WHERE e.norm = $name RETURN e.name AS name LIMIT 5","params":{"name":"` + question + `"}}`)
 	case "/graph/extract":
