@@ -139,6 +139,10 @@ func (c *call) receive(ex *pipeline.Exchange) error {
 	}
 	if !c.op.HasModel() {
 		c.cleanHeader(h)
+		if status >= 400 && !ex.Request.Header.IsHead() {
+			c.foreignError(ex, status)
+			return nil
+		}
 		if status == 200 && isEvents(h.ContentType()) && len(h.ContentEncoding()) == 0 && !ex.Request.Header.IsHead() {
 			c.begin()
 			h.SetContentLength(-1)
@@ -193,9 +197,40 @@ func (c *call) judge(ex *pipeline.Exchange, status int) error {
 	return nil
 }
 
+// foreignError is the error of an interface that the gateway does not know. One that has
+// an error object, such as OpenAI's and Anthropic's, keeps its own shape. Of a body that
+// cannot be read the status still tells.
+func (c *call) foreignError(ex *pipeline.Exchange, status int) {
+	h := &ex.Response.Header
+	enc := h.ContentEncoding()
+	readable := (len(enc) == 0 || string(enc) == "identity") && c.read(h.ContentLength(), maxProblem) == nil
+	h.Del("Content-Encoding")
+	if !readable {
+		if c.whole == nil {
+			c.whole = pipeline.NewBuffer()
+		}
+		c.mode, c.whole.B = held, c.whole.B[:0]
+	}
+	p, ok := readProblem(c.whole.B)
+	if !ok {
+		p = textProblem(c.whole.B, h.ContentType(), status)
+	}
+	if ok && object(object(c.whole.B)["error"]) != nil {
+		c.whole.B = mask(c.whole.B, c.p.secrets)
+		c.fail(ex, status, p)
+		return
+	}
+	c.refuse(ex, status, p)
+}
+
 // refuse makes a problem the answer.
 func (c *call) refuse(ex *pipeline.Exchange, status int, p problem) {
 	c.whole.B = append(c.whole.B[:0], p.json(status, c.p.secrets)...)
+	c.fail(ex, status, p)
+}
+
+// fail gives the answer the header of an error, for the body as it is.
+func (c *call) fail(ex *pipeline.Exchange, status int, p problem) {
 	h := &ex.Response.Header
 	h.SetStatusCode(status)
 	h.SetContentType("application/json")

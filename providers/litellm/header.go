@@ -39,15 +39,21 @@ func sendable(name []byte, known bool) bool {
 	return !known || len(name) < 3 || string(name[:3]) != "if-"
 }
 
+// relayed stands before the names of fields that LiteLLM has from its own upstream.
+const relayed = "llm_provider-"
+
 // passable reports whether the client may see a field of the upstream's answer. name
-// is in lower case.
+// is in lower case. What LiteLLM relays is judged by its name there.
 func passable(name []byte, known bool) bool {
 	if len(name) == 0 || len(name) > maxName {
 		return len(name) > 0
 	}
+	if len(name) > len(relayed) && string(name[:len(relayed)]) == relayed {
+		name = name[len(relayed):]
+	}
 	switch string(name) {
 	case "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
-		"set-cookie", "set-cookie2", "llm_provider-set-cookie", "server", "date", "alt-svc", "via",
+		"set-cookie", "set-cookie2", "server", "date", "alt-svc", "via",
 		"location", "content-location", "refresh", "www-authenticate", "authentication-info",
 		"strict-transport-security", "public-key-pins", "clear-site-data", "nel", "report-to", "reporting-endpoints":
 		return false

@@ -215,7 +215,11 @@ func (p problem) json(status int, secrets [][]byte) []byte {
 	for _, key := range slices.Sorted(maps.Keys(p.more)) {
 		b = append(append(append(append(b, ','), quoted(key)...), ':'), p.more[key]...)
 	}
-	b = append(b, "}}"...)
+	return mask(append(b, "}}"...), secrets)
+}
+
+// mask returns b without the secrets.
+func mask(b []byte, secrets [][]byte) []byte {
 	for _, secret := range secrets {
 		b = bytes.ReplaceAll(b, secret, []byte("***"))
 	}

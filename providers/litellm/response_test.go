@@ -105,7 +105,8 @@ func TestResponseHeader(t *testing.T) {
 		for _, line := range []string{
 			"Set-Cookie: a=b", "Server: uvicorn", "Alt-Svc: h3=\":443\"", "Location: http://10.0.0.1/", "Keep-Alive: timeout=5",
 			"Proxy-Authenticate: Basic", "X-Headrace-Cache: hit", "X-Rag-Status: hit", "Access-Control-Allow-Origin: *", "Strict-Transport-Security: max-age=1",
-			"Llm_provider-Set-Cookie: a=b", "Via: 1.1 x",
+			"Llm_provider-Set-Cookie: a=b", "Via: 1.1 x", "Llm_provider-Transfer-Encoding: chunked", "Llm_provider-Server: nginx",
+			"Llm_provider-Www-Authenticate: Basic", "Llm_provider-Access-Control-Allow-Origin: *", "Llm_provider-Proxy-Authenticate: Basic",
 		} {
 			f(op, line, false)
 		}
@@ -257,14 +258,56 @@ func TestPassThrough(t *testing.T) {
 	if a.header.ContentLength() != 6 || string(a.header.ContentEncoding()) != "br" || string(a.header.ContentType()) != "audio/mpeg" {
 		t.Fatalf("%s", a.header.Header())
 	}
-	f("GET", "/v1/files/f", "404\nContent-Type: application/json", `{"detail":"x"}`, `{"detail":"x"}`)
 	f("GET", "/v1/files", "304\nEtag: x", "")
 	a = f("HEAD", "/v1/files", "200\nContent-Length: 7", "")
 	if a.header.ContentLength() != 7 {
 		t.Fatalf("%s", a.header.Header())
 	}
-	if a := f("DELETE", "/v1/files/f", "503", "x", "x"); a.fault != pipeline.OverloadFault {
-		t.Fatalf("fault %v", a.fault)
+}
+
+// Errors of interfaces that the gateway does not know have OpenAI's shape, or keep their
+// own if there is an error object in it.
+func TestForeignErrors(t *testing.T) {
+	f := func(header, want string, pieces ...string) {
+		t.Helper()
+		tr := &transport{header: header, pieces: pieces}
+		c := settings("http://h/v1")
+		c.Key = "sk-very-secret-key"
+		a := ask(t, tr.onto(build(t, c)), exchange(pipeline.OpOther, ""))
+		if a.err != nil || a.status != number(header[:3]) || a.fault != pipeline.FaultOfStatus(a.status) || a.body != want || tr.closed != 1 ||
+			string(a.header.ContentType()) != "application/json" || len(a.header.ContentEncoding()) != 0 || a.header.ContentLength() != len(want) {
+			t.Fatalf("%v: status %d, fault %v, %s%q", a.err, a.status, a.fault, a.header.Header(), a.body)
+		}
+		if got := string(a.header.Peek("Retry-After")); strings.Contains(header, "Retry-After") && got != "7" {
+			t.Errorf("Retry-After is %q", got)
+		}
+	}
+	say := func(message, kind, code string) string {
+		return `{"error":{"message":"` + message + `","type":"` + kind + `","param":null,"code":` + code + `}}`
+	}
+	unknown := say("the upstream answered with status 503", "server_error", `"upstream_error"`)
+	f("404\nContent-Type: application/json", say("x", "not_found_error", "null"), `{"deta`, `il":"x"}`)
+	f("404", say("the upstream answered with status 404", "not_found_error", `"upstream_error"`))
+	f("503\nRetry-After: 7", say("x", "server_error", "null"), "x")
+	f("503\nContent-Type: text/html", unknown, "<html>")
+	f("503\nContent-Encoding: gzip\nRetry-After: 7\nContent-Type: application/json", unknown, "\x1f\x8b\x08")
+	f("503\nRetry-After: 7", unknown, strings.Repeat("x", maxProblem), "x")
+	f("503\nRetry-After: 7\nContent-Length: 2000000", unknown, "x")
+	const anthropic = `{"type":"error","error":{"type":"not_found_error","message":"model: x"},"request_id":"r"}`
+	f("404\nContent-Type: application/json", anthropic, anthropic)
+	f("401", `{"error":{"message":"Incorrect key ***."}}`, `{"error":{"message":"Incorrect key sk-very-secret-key."}}`)
+	f("400", say("Incorrect key ***.", "invalid_request_error", "null"), `{"detail":"Incorrect key sk-very-secret-key."}`)
+
+	// A body that is cut, and one that a HEAD does not have.
+	tr := &transport{header: "500\nContent-Length: 9", pieces: []string{"x"}, end: io.ErrUnexpectedEOF}
+	if a := ask(t, tr.onto(build(t, settings("http://h/v1"))), exchange(pipeline.OpOther, "")); a.err != nil || a.status != 500 || !strings.Contains(a.body, "status 500") {
+		t.Errorf("%v: status %d, %s", a.err, a.status, a.body)
+	}
+	ex := exchange(pipeline.OpOther, "")
+	ex.Request.Header.SetMethod("HEAD")
+	tr = &transport{header: "404\nContent-Length: 9"}
+	if a := ask(t, tr.onto(build(t, settings("http://h/v1"))), ex); a.err != nil || a.status != 404 || a.body != "" || a.header.ContentLength() != 9 {
+		t.Errorf("%v: status %d, %q", a.err, a.status, a.body)
 	}
 }
 
