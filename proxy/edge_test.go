@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ func TestWholeAnswersHaveTheirLength(t *testing.T) {
 
 func TestRequestIDs(t *testing.T) {
 	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error {
-		return answer(ex, fmt.Sprintf("%q", ex.Request.Header.Peek("X-Request-Id")))
+		return answer(ex, fmt.Sprintf("%q", bytes.Join(ex.Request.Header.PeekAll("X-Request-Id"), []byte("+"))))
 	})
 	f := func(sent string, kept bool) {
 		t.Helper()
@@ -59,6 +60,12 @@ func TestRequestIDs(t *testing.T) {
 	f("a b", false)
 	f(`a"b`, false)
 	f(strings.Repeat("a", 129), false)
+
+	// Of several the first counts, and the upstream sees no other.
+	resp, body, err := r.raw(strings.Replace(post(plainBody), "Host: a\r\n", "X-Request-ID: one\r\nHost: a\r\nx-request-id: two\r\nX-Request-Id: one\r\n", 1))
+	if err != nil || resp.Header.Get("X-Request-Id") != "one" || body != `"one"` {
+		t.Errorf("of three ids: %v %s %v", resp, body, err)
+	}
 }
 
 func TestStreamsArriveAsSent(t *testing.T) {

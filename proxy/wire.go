@@ -264,6 +264,11 @@ func (f *framing) field(line []byte) error {
 			continue
 		}
 		if f.seen&(1<<i) != 0 {
+			if s == "x-request-id" {
+				// It decides about nothing, and proxies add one: the first counts.
+				f.hide = true
+				return nil
+			}
 			return errDuplicate
 		}
 		f.seen |= 1 << i
@@ -301,7 +306,8 @@ func (f *framing) judge(which int, value []byte) error {
 		// A client that offers h2c is content with an answer in HTTP/1.1, and
 		// some offer it on every first request. Any other protocol is asked
 		// for in earnest.
-		if !equalFold(value, "h2c") {
+		// HTTP/1.0 has no such field, and RFC 9110 has it ignored there.
+		if !f.http10 && !equalFold(value, "h2c") {
 			return errUpgrade
 		}
 	}

@@ -151,6 +151,7 @@ func TestWire(t *testing.T) {
 	f("GET / HTTP/1.1\r\n"+host+"A: \tb\xff\t\r\n\r\n", nil)
 	f("GET / HTTP/1.1\r\n"+host+"Authorization: a\r\nauthorization: b\r\n\r\n", errDuplicate)
 	f("GET / HTTP/1.1\r\n"+host+"Upgrade: websocket\r\n\r\n", errUpgrade)
+	f("GET / HTTP/1.0\r\n"+host+"Upgrade: websocket\r\n\r\n", nil)
 	f("GET / HTTP/1.1\r\n"+host+"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n", nil)
 	f("GET / HTTP/1.1\r\n"+host+"A: "+strings.Repeat("b", testHead)+"\r\n\r\n", errHead)
 	f("GET / HTTP/1.1\r\n"+host+strings.Repeat("A: b\r\n", maxFields)+"\r\n", errFields)
