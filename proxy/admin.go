@@ -56,6 +56,7 @@ func (s *Server) health(ctx *fasthttp.RequestCtx) bool {
 	default:
 		return false
 	}
+	s.site.Load().cors.share(ctx, &ctx.Response.Header)
 	switch string(ctx.Method()) {
 	case "GET", "HEAD":
 	case "OPTIONS":

@@ -41,7 +41,7 @@ var jobs = sync.Pool{New: func() any { return new(job) }}
 
 // handle serves one request. It is the fasthttp handler of the data listener.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
-	if s.health(ctx) {
+	if s.preflight(ctx) || s.health(ctx) {
 		return
 	}
 	j := jobs.Get().(*job)
@@ -252,6 +252,7 @@ func (j *job) typed(n int) {
 // own sets the fields that are the gateway's.
 func (j *job) own(h *fasthttp.ResponseHeader) {
 	h.SetBytesV("X-Request-Id", j.id)
+	j.site.cors.share(j.ctx, h)
 	if j.ex == nil {
 		return
 	}

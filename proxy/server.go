@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -224,7 +225,7 @@ func (s *Server) Reload(ctx context.Context) error {
 		s.metrics.reloads.WithLabelValues("failed").Inc()
 		return err
 	}
-	if fixed(old.Server) != fixed(snap.Server) {
+	if !reflect.DeepEqual(fixed(old.Server), fixed(snap.Server)) {
 		s.log.Warn("listeners, TLS and their limits change with a restart only")
 	}
 	s.publish(snap)
@@ -234,7 +235,7 @@ func (s *Server) Reload(ctx context.Context) error {
 
 // fixed is what a reload cannot change.
 func fixed(set config.Server) config.Server {
-	set.Open, set.OpenAdmin, set.TLS = false, false, nil
+	set.Open, set.OpenAdmin, set.TLS, set.Origins = false, false, nil, nil
 	set.Limits.MaxBody, set.Limits.MaxUpload, set.Limits.MaxConcurrent = 0, 0, 0
 	set.Timeouts.BodyIdle, set.Timeouts.Stream = 0, 0
 	return set

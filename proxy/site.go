@@ -28,6 +28,7 @@ type site struct {
 	slashed  map[string]*route // by path of an endpoint and a slash: what leads to it
 	nowhere  *route
 	targets  []targetMetrics // by Target.Index
+	cors     cors
 
 	bodyIdle  time.Duration
 	stream    time.Duration
@@ -52,6 +53,7 @@ func newSite(snap *config.Snapshot, m *metrics) *site {
 		snap: snap, static: router.New(), maxUpload: int64(snap.Server.Limits.MaxUpload),
 		bare: map[string]*route{}, wrong: map[string]*route{}, slashed: map[string]*route{},
 	}
+	s.cors = newCORS(snap)
 	s.bodyIdle = snap.Server.Timeouts.BodyIdle
 	s.stream = snap.Server.Timeouts.Stream
 	s.static.RedirectTrailingSlash, s.static.RedirectFixedPath = false, false

@@ -141,6 +141,9 @@ func TestOpenListener(t *testing.T) {
 		text := "server: { listen: \"" + listen + "\" }\nbefore: " + before + "\n" + file(chain)
 		s, err := config.Load(t.Context(), source(text), registry, nil, nil)
 		if err == nil {
+			if want := strings.Contains(before, "[ guard ]") || strings.Contains(before, ", guard ]") || strings.Contains(chain, "[ guard"); s.Guarded != want {
+				t.Errorf("%s, %s, %s: guarded %v", listen, before, chain, s.Guarded)
+			}
 			s.Release()
 		}
 		if (err == nil) != fine {
@@ -166,6 +169,10 @@ func TestOpenListener(t *testing.T) {
 	f("0.0.0.0:8080\", open: true, access_log: \"off", "[]", "[ pass ]", true)
 	f("127.0.0.1:1\", admin: \"0.0.0.0:2", "[]", "[ pass ]", false)
 	f("127.0.0.1:1\", open_admin: true, admin: \"0.0.0.0:2", "[]", "[ pass ]", true)
+	f("127.0.0.1:1\", origins: [ \"*\", \"https://a:1\" ], access_log: \"off", "[]", "[ pass ]", true)
+	for _, o := range []string{"a", "https://a/", "https://a/b", "https://A", "null", "//a", "https://*.a:x", ""} {
+		f("127.0.0.1:1\", origins: [ \""+o+"\" ], access_log: \"off", "[]", "[ pass ]", false)
+	}
 	f("127.0.0.1:99999", "[]", "[ pass ]", false)
 	f("127.0.0.1", "[]", "[ pass ]", false)
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net"
+	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
@@ -21,6 +22,7 @@ func (l *loader) readServer(n, root *node) {
 	if !l.settings(n, n, reflect.ValueOf(&l.server).Elem(), s, &unit{}) {
 		return
 	}
+	l.origins(l.server.Origins)
 	l.address(l.server.Listen, "listen")
 	if l.server.Admin != "" && l.address(l.server.Admin, "admin") && !loopback(l.server.Admin) && !l.server.OpenAdmin {
 		l.problem(l.serverAt("admin"), "server.admin", "",
@@ -47,6 +49,17 @@ func (l *loader) address(addr, key string) bool {
 	return err == nil
 }
 
+// origins reports what no page's origin looks like.
+func (l *loader) origins(list []string) {
+	for _, o := range list {
+		u, err := url.Parse(o)
+		if o != "*" && (err != nil || u.Scheme == "" || u.Host == "" || o != strings.ToLower(u.Scheme+"://"+u.Host)) {
+			l.problem(l.serverAt("origins"), "server.origins", "",
+				"%q is not an origin; write https://host or https://host:port, in lower case and without a path, or \"*\"", o)
+		}
+	}
+}
+
 // loopback reports whether only this machine can reach addr.
 func loopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
@@ -60,31 +73,36 @@ func loopback(addr string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// refuseOpen reports a data address that other machines can reach while a
+// refuseOpen notes whether everything needs a key, and reports a data address that other machines can reach while a
 // request can be answered without a key. A model with a chain of its own takes
 // requests past the chains of the routes, and what guards them.
 func (l *loader) refuseOpen(s *Snapshot) {
-	if l.server.Open || loopback(l.server.Listen) || slices.ContainsFunc(s.Before, guards) {
+	what, name := l.unguarded(s)
+	s.Guarded = what == ""
+	if s.Guarded || l.server.Open || loopback(l.server.Listen) {
 		return
+	}
+	l.problem(l.serverAt("listen"), "server.listen", "",
+		"%q can be reached from other machines, and the %s %q asks nobody for a key; put auth under before, listen on 127.0.0.1, or set open: true under server",
+		l.server.Listen, what, name)
+}
+
+// unguarded is something that asks nobody for a key, if there is anything.
+func (l *loader) unguarded(s *Snapshot) (what, name string) {
+	if slices.ContainsFunc(s.Before, guards) {
+		return "", ""
 	}
 	for _, r := range l.routes {
 		if !guarding(r.Chain) {
-			l.open("route", r.Name)
-			return
+			return "route", r.Name
 		}
 	}
 	for _, m := range s.Models.List() {
 		if m.Chain != nil && !guarding(m.Chain) {
-			l.open("model", m.Name)
-			return
+			return "model", m.Name
 		}
 	}
-}
-
-func (l *loader) open(what, name string) {
-	l.problem(l.serverAt("listen"), "server.listen", "",
-		"%q can be reached from other machines, and the %s %q asks nobody for a key; put auth under before, listen on 127.0.0.1, or set open: true under server",
-		l.server.Listen, what, name)
+	return "", ""
 }
 
 func guarding(c pipeline.Chain) bool { return len(c) > 0 && guards(c[0]) }

@@ -29,6 +29,11 @@ type Server struct {
 	// AccessLog says which requests are written to the log, one line each.
 	// Bodies and credentials never are.
 	AccessLog string `yaml:"access_log" check:"enum=off|errors|all"`
+	// Origins are the web pages that may use the gateway from a browser, each
+	// written as https://host or https://host:port. "*" stands for every page
+	// where a key is needed or open is set, and else for those that come from
+	// this machine. With an empty list there are none.
+	Origins []string `yaml:"origins"`
 	// Limits bound what clients can make the gateway hold or do.
 	Limits Limits `yaml:"limits"`
 	// Timeouts bound how long clients can make the gateway wait.
@@ -91,6 +96,7 @@ func DefaultServer() Server {
 		Listen:    "127.0.0.1:8080",
 		Admin:     "127.0.0.1:8081",
 		AccessLog: "errors",
+		Origins:   []string{"*"},
 		Limits: Limits{
 			MaxHeader:      16 << 10,
 			MaxBody:        32 << 20,

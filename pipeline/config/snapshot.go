@@ -17,6 +17,8 @@ type Snapshot struct {
 	Server Server
 	// Before runs before the chain of every route.
 	Before pipeline.Chain
+	// Guarded says that no route and no model answers without a key.
+	Guarded bool
 	// Models are what clients may ask for.
 	Models *pipeline.Models
 	// Targets is every target of the models, by Index.
