@@ -44,6 +44,9 @@ type Request struct {
 	// out. Hop-by-hop fields and the client's credentials are still in it:
 	// providers send on what they choose, never the whole.
 	Header fasthttp.RequestHeader
+	// Model is the model that the client's path named, as Azure's do; empty
+	// where the body is to name it. A JSON body has been changed to name it too.
+	Model string
 	// Body is the whole body. Stages replace it and never write into it;
 	// branches share it.
 	Body []byte
@@ -225,7 +228,7 @@ func (ex *Exchange) Fork(ctx context.Context) *Exchange {
 	b := Acquire(ctx)
 	b.parent = ex
 	ex.Request.Header.CopyTo(&b.Request.Header)
-	b.Request.Body = ex.Request.Body
+	b.Request.Model, b.Request.Body = ex.Request.Model, ex.Request.Body
 	b.Request.Upload, b.Request.UploadSize = ex.Request.Upload, ex.Request.UploadSize
 	b.Request.Wait = ex.Request.Wait
 	b.Passages = append(b.Passages[:0], ex.Passages...)
@@ -302,6 +305,7 @@ func (ex *Exchange) recycle() {
 	}
 	ex.Request.Header.Reset()
 	ex.Request.Body, ex.Request.Upload, ex.Request.UploadSize = nil, nil, 0
+	ex.Request.Model = ""
 	ex.Request.Wait = Wait{}
 	ex.Response.Reset()
 	clear(ex.Passages)

@@ -91,7 +91,8 @@ func (j *job) exchange(path target) {
 	h.CopyTo(&ex.Request.Header)
 	if path.bare {
 		ex.Request.Header.SetRequestURIBytes(append(append(ex.Request.Header.RequestURI()[:0], "/v1"...), path.unversioned()...))
-	} else if path.absolute {
+	} else if path.absolute || path.moved {
+		ex.Request.Model = path.model
 		ex.Request.Header.SetRequestURIBytes(path.uri)
 	}
 	ex.Request.Header.SetBytesV("X-Request-Id", j.id)

@@ -372,12 +372,46 @@ func TestPaths(t *testing.T) {
 	f("GET", "/v1/models/plain", `{"id":"plain","object":"model","created":1700000000,"owned_by":"headrace"}`)
 	f("GET", "/models/plain", `{"id":"plain","object":"model","created":1700000000,"owned_by":"headrace"}`)
 	f("GET", "/v1/models/a%2Fb", `{"op":"models","uri":"/v1/models/a%2Fb","method":"GET","n":0}`)
-	for _, p := range []string{"//v1/files", "/v1//files", "/v1/./files", "/v1/../files", "/v1/%2e%2e/files", "/v1/.%2E", "/v1/%2e/files", "/v1/.../files", "/v1/a%2fb", "/v1/a%5Cb", "/v1/%00", "/v1/%zz", "/v1/a%2", "/v1/.."} {
+	for _, p := range []string{"//v1/files", "/v1//files", "/v1/./files", "/v1/../files", "/v1/%2e%2e/files", "/v1/.%2E", "/v1/%2e/files", "/v1/.../files", "/v1/a%2fb", "/v1/a%5Cb", "/v1/%00", "/v1/%zz", "/v1/a%2", "/v1/..",
+		"/v1/models/..", "/v1/models/../files", "/models/../files", "/v1/models/..%2Ffiles", "/v1/models/a%2F%2e%2e%2fb", "/v1/models/a%2F/b", "/v1/models//",
+		"/openai/deployments/../chat/completions", "/openai/deployments/..%2Fa/chat/completions", "/engines//embeddings"} {
 		r.wantError("GET "+p+" HTTP/1.1\r\nHost: a\r\n\r\n", 400, "ambiguous_path")
 	}
+	f("GET", "/v1/models/a%2fb%2Fc", `{"op":"models","uri":"/v1/models/a%2fb%2Fc","method":"GET","n":0}`)
 	r.wantError("GET /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n", 404, "unknown_path")
 	r.wantError("DELETE /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n", 404, "unknown_path")
 	r.wantError("GET /chat HTTP/1.1\r\nHost: a\r\n\r\n", 404, "unknown_path")
+}
+
+// TestDeployments needs Azure's paths, and those that LiteLLM serves with the model in
+// them, to lead where OpenAI's do.
+func TestDeployments(t *testing.T) {
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error {
+		return answer(ex, fmt.Sprintf("%s %s %s %s %s", ex.Op, ex.Request.Header.Method(), ex.Request.Header.RequestURI(), ex.Request.Model, ex.Request.Body))
+	})
+	f := func(method, target, body, want string) {
+		t.Helper()
+		_, got, err := r.raw(fmt.Sprintf("%s %s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", method, target, len(body), body))
+		if err != nil || got != want {
+			t.Errorf("%s %s: %s %v; want %s", method, target, got, err, want)
+		}
+	}
+	const version = "?api-version=2024-10-21"
+	f("POST", "/openai/deployments/gpt-4o/chat/completions"+version, `{"n":1}`, `chat POST /v1/chat/completions gpt-4o {"n":1,"model":"gpt-4o"}`)
+	f("POST", "/openai/deployments/plain/embeddings"+version+"&a=b", `{"model": "plain"}`, `embeddings POST /v1/embeddings?a=b plain {"model": "plain"}`)
+	f("POST", "/openai/deployments/a/chat/completions", `{"model":"b"}`, `chat POST /v1/chat/completions a {"model":"a"}`) // the path decides
+	f("POST", "/engines/org/name-1/chat/completions?x=1&api-version=2", `{}`, `chat POST /v1/chat/completions?x=1 org/name-1 {"model":"org/name-1"}`)
+	f("POST", "/openai/deployments/a%20b%2Fc/embeddings", `{}`, `embeddings POST /v1/embeddings a b/c {"model":"a b/c"}`)
+	f("POST", "http://a/openai/deployments/m/images/generations"+version, `{}`, `other POST /v1/images/generations m `)
+	f("POST", "/openai/v1/chat/completions", plainBody, `chat POST /v1/chat/completions  `+plainBody)
+	f("POST", "/openai/chat/completions", plainBody, `chat POST /v1/chat/completions  `+plainBody)
+	f("GET", "/openai/files/f-1/content"+version, "", `other GET /v1/files/f-1/content  `)
+	f("GET", "/openai/v1/responses/r?api-version=preview", "", `other GET /v1/responses/r  `)
+	f("GET", "/openai/models/plain"+version, "", `{"id":"plain","object":"model","created":1700000000,"owned_by":"headrace"}`)
+	for _, p := range []string{"/openai", "/openai/", "/openai/v1", "/openaifiles", "/openai/elsewhere", "/openai/deployments/m", "/openai/deployments/m/elsewhere", "/engines/m", "/openai/deployments/%FF/embeddings"} {
+		r.wantError("POST "+p+" HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}", 404, "unknown_path")
+	}
+	r.wantError("POST /openai/deployments/m/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n[", 400, "invalid_json")
 }
 
 // TestEveryPathWithoutVersion needs all of OpenAI's paths to be known without /v1.

@@ -13,8 +13,10 @@ type target struct {
 	uri      []byte // path and query; of the client's own memory
 	path     []byte // canonical: /v1 put in front where it was left out
 	op       pipeline.Operation
-	bare     bool // the client left out /v1
-	absolute bool // the client sent a whole URL
+	bare     bool   // the client left out /v1
+	absolute bool   // the client sent a whole URL
+	moved    bool   // the client used another API's path: see move
+	model    string // that such a path named
 }
 
 var errPath = errors.New("the path may not hold empty or dot segments, backslashes, or encoded slashes and controls")
@@ -39,7 +41,7 @@ func canonical(uri []byte) (target, error) {
 		path = path[:i]
 	}
 	t.path = path
-	if !isPlain(path) && !isModelID(path) {
+	if !isPlain(path) && !isModelID(path) && !isDeployment(path) {
 		return t, refuse(400, "ambiguous_path", "", errPath)
 	}
 	t.recognise()
@@ -47,8 +49,11 @@ func canonical(uri []byte) (target, error) {
 }
 
 // complete puts /v1 in front of a path that belongs to OpenAI's API and was asked for
-// without it. It reports false if there is nothing to put in front.
+// without it, or by another of its names. It reports false if it is neither.
 func (t *target) complete() bool {
+	if t.move() {
+		return true
+	}
 	if t.bare || !families[string(family(t.path))] {
 		return false
 	}
@@ -146,7 +151,7 @@ func isDots(segment []byte) bool {
 // are encoded, as some clients do: the id is one name, however it is spelled.
 func isModelID(path []byte) bool {
 	id, ok := modelID(path)
-	return ok && len(id) > 0 && isPlain(bytes.ReplaceAll(bytes.ReplaceAll(id, []byte("%2F"), nil), []byte("%2f"), nil))
+	return ok && isName(id)
 }
 
 // modelID is what follows /v1/models/ or /models/.

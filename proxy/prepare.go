@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/chat"
 	"github.com/headrace/headrace/pipeline/config"
 )
 
@@ -76,6 +77,12 @@ func (p *prepare) model(ex *pipeline.Exchange) (*pipeline.Model, error) {
 	view, err := ex.Chat()
 	if err != nil {
 		return nil, err
+	}
+	if name := ex.Request.Model; name != "" && string(view.Model()) != name {
+		ex.Request.Body = view.AppendEdit(nil, chat.Edit{Key: "model", Value: chat.AppendString(nil, name)})
+		if view, err = ex.Chat(); err != nil {
+			return nil, err
+		}
 	}
 	raw, named := view.Member("model")
 	named = named && string(raw) != "null"

@@ -324,6 +324,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 		setError(ctx, asError(err))
 		return ctx.Response.StatusCode()
 	}
+	t.complete()
 	most := int64(limits.MaxUpload)
 	if t.op.HasModel() {
 		most = int64(limits.MaxBody)
