@@ -383,6 +383,31 @@ func TestPaths(t *testing.T) {
 	r.wantError("GET /chat HTTP/1.1\r\nHost: a\r\n\r\n", 404, "unknown_path")
 }
 
+// TestNowhere needs what no route claims to be told apart, and to say what to do.
+func TestNowhere(t *testing.T) {
+	scripts.Store(t.Name(), script(func(_ context.Context, ex *pipeline.Exchange) error { return answer(ex, "{}") }))
+	text, _, _ := strings.Cut(file(t.Name(), ""), "  - name: empty")
+	r := startFile(t, func() string { return text })
+	f := func(method, path string, status int, code, allow, says string) {
+		t.Helper()
+		request := method + " " + path + " HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
+		resp := r.wantError(request, status, code)
+		if _, body, _ := r.raw(request); resp.Header.Get("Allow") != allow || !strings.Contains(body, says) {
+			t.Errorf("%s %s: Allow %q, %s", method, path, resp.Header.Get("Allow"), body)
+		}
+	}
+	const wrong, none = "method_not_allowed", "unknown_path"
+	f("GET", "/v1/chat/completions", 405, wrong, "POST", "use POST")
+	f("PROPFIND", "/v1/embeddings", 405, wrong, "POST", "use POST")
+	f("POST", "/v1/models", 405, wrong, "GET, HEAD", "use GET, HEAD")
+	f("GET", "/openai/deployments/m/embeddings", 405, wrong, "POST", "use POST")
+	f("POST", "/v1/rerank", 404, none, "", "no route leads to POST /v1/rerank") // none is declared
+	f("POST", "/v1/files", 404, none, "", "no route leads to POST /v1/files")
+	f("POST", "/v2/chat", 404, none, "", "use /v1/chat/completions")
+	f("POST", "/v2/embed?a=b", 404, none, "", "use /v1/embeddings")
+	f("GET", "/", 404, none, "", "/v1/models")
+}
+
 // TestDeployments needs Azure's paths, and those that LiteLLM serves with the model in
 // them, to lead where OpenAI's do.
 func TestDeployments(t *testing.T) {

@@ -250,16 +250,28 @@ func nowhere(_ context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
 	if i := bytes.IndexByte(path, '?'); i >= 0 {
 		path = path[:i]
 	}
-	if t, _ := canonical(path); t.op != pipeline.OpOther {
+	if t, _ := canonical(path); t.op != pipeline.OpOther && t.operation(method) == pipeline.OpOther {
+		ex.Response.Header.Set(fasthttp.HeaderAllow, methodOf(t.op))
 		return refuse(405, "method_not_allowed", "", fmt.Errorf("%s is not allowed on %s; use %s", method, path, methodOf(t.op)))
 	}
 	const most = 200
-	return refuse(404, "unknown_path", "", fmt.Errorf("no route leads to %s %s", method, path[:min(len(path), most)]))
+	why := fmt.Sprintf("no route leads to %s %s", method, path[:min(len(path), most)])
+	if instead := instead[string(path)]; instead != "" {
+		why += "; use " + instead + ", or give the gateway's file a route to an upstream that serves this path"
+	}
+	return refuse(404, "unknown_path", "", errors.New(why))
+}
+
+// instead says what OpenAI's API has for what other APIs' clients look for.
+var instead = map[string]string{
+	"/v1/chat": "/v1/chat/completions", "/v2/chat": "/v1/chat/completions", "/v1/embed": "/v1/embeddings", "/v2/embed": "/v1/embeddings",
+	"/v1/generate": "/v1/completions", "/api/chat": "/v1/chat/completions", "/api/generate": "/v1/completions", "/api/embed": "/v1/embeddings",
+	"/api/embeddings": "/v1/embeddings", "/api/tags": "/v1/models", "/": "/v1/models to see that the gateway answers", "/v1": "a path below /v1, such as /v1/models",
 }
 
 func methodOf(op pipeline.Operation) string {
 	if op == pipeline.OpModels {
-		return "GET"
+		return "GET, HEAD"
 	}
 	return "POST"
 }
