@@ -55,7 +55,7 @@ func (c *call) send(ctx context.Context, ex *pipeline.Exchange) error {
 		if err != nil {
 			return err
 		}
-		c.choices = choices(r)
+		c.choices = choices(ex.Op, r)
 		body = c.edit(ex, r)
 	}
 	var err error
@@ -115,15 +115,31 @@ func (c *call) edit(ex *pipeline.Exchange, r *chat.Request) []byte {
 	return c.sent.B
 }
 
-// choices is how many answers a request asks for.
-func choices(r *chat.Request) int {
-	n := 0
+// most is how many answers of one stream are told apart.
+const most = 1 << 12
+
+// choices is how many answers a request asks for: so many for each of its prompts.
+func choices(op pipeline.Operation, r *chat.Request) int {
 	raw, _ := r.Member("n")
-	for _, d := range raw {
-		if d < '0' || d > '9' || n > 1000 {
+	n, ok := chat.Int(raw)
+	if !ok || n < 1 {
+		n = 1
+	}
+	if op == pipeline.OpCompletions {
+		raw, _ := r.Member("prompt")
+		n *= int64(prompts(raw))
+	}
+	return int(min(n, most))
+}
+
+// prompts is how many a completion is asked for: a list of numbers is one, in tokens.
+func prompts(raw []byte) int {
+	n := 0
+	for p := range chat.Array(raw) {
+		if p[0] != '"' && p[0] != '[' {
 			return 1
 		}
-		n = n*10 + int(d-'0')
+		n++
 	}
 	return max(1, n)
 }

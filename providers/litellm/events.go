@@ -14,18 +14,20 @@ import (
 // events is what a call knows of the stream that it passes on.
 type events struct {
 	split    sse.Splitter
-	joined   []byte // data of an event that has several lines of it
-	choices  int    // answers asked for
-	finished int    // answers that have said why they ended
-	begun    bool   // an event with data has been seen
-	told     bool   // an event of a response has told of an error
-	over     bool   // nothing more may follow
-	failed   error  // what the next call of Next returns
+	joined   []byte  // data of an event that has several lines of it
+	choices  int     // answers asked for
+	finished int     // answers that have said why they ended
+	ended    []int64 // which these are, where there are several
+	begun    bool    // an event with data has been seen
+	told     bool    // an event of a response has told of an error
+	over     bool    // nothing more may follow
+	failed   error   // what the next call of Next returns
 }
 
 // end forgets the stream.
 func (e *events) end() {
 	e.split.Reset(nil, 0)
+	e.ended = e.ended[:0]
 	e.choices, e.finished, e.begun, e.told, e.over, e.failed = 0, 0, false, false, false, nil
 }
 
@@ -101,24 +103,64 @@ func (c *call) event(event []byte) bool {
 	c.begun = true
 	switch c.op {
 	case pipeline.OpResponses:
-		c.over = c.terminal(event, data)
+		if c.over = c.terminal(event, data); c.over {
+			c.hide(event) // it may have failed with what the upstream says of the key
+		}
 	default:
-		c.finished += finishes(data)
+		switch n := finishes(data); {
+		case n > 0 && c.choices > 1:
+			c.finish(data)
+		default:
+			c.finished += n
+		}
 	}
 	return true
+}
+
+// finish notes which answers a chunk ends. Some upstreams say so more than once, with
+// the count of tokens too.
+func (c *call) finish(data []byte) {
+	for choice := range chat.Array(chat.Get(data, "choices")) {
+		if reason := chat.Get(choice, "finish_reason"); len(reason) == 0 || reason[0] != '"' {
+			continue
+		}
+		index, _ := chat.Int(chat.Get(choice, "index"))
+		if c.finished < c.choices && !slices.Contains(c.ended, index) {
+			c.ended = append(c.ended, index)
+			c.finished++
+		}
+	}
 }
 
 // foreign looks at an event of an interface that the gateway does not know. Only what
 // looks like an error, and comes before anything else, is held back.
 func (c *call) foreign(event, data []byte) bool {
-	if !c.begun && string(sse.Name(event)) == "error" {
-		if p, ok := readProblem(data); ok {
+	if string(sse.Name(event)) == "error" {
+		if p, ok := readProblem(data); ok && !c.begun {
 			c.failed = p.err(c.p.secrets)
 			return false
 		}
+		c.hide(event)
 	}
 	c.begun = true
 	return true
+}
+
+// hide writes over the gateway's secrets in an event that tells of an error. Its memory
+// is the transport's, and nobody else reads it.
+func (c *call) hide(event []byte) {
+	for _, secret := range c.p.secrets {
+		for rest := event; ; {
+			at := bytes.Index(rest, secret)
+			if at < 0 {
+				break
+			}
+			for i := range secret {
+				rest[at+i] = '*'
+			}
+			rest = rest[at+len(secret):]
+		}
+	}
 }
 
 // inBandError returns the error that an event holds in place of a piece of the answer.

@@ -3,6 +3,7 @@ package litellm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -110,13 +111,35 @@ func TestStreamsThatAreNotWhole(t *testing.T) {
 }
 
 func TestEveryChoiceMustFinish(t *testing.T) {
-	two := strings.Replace(finish, `"index":0`, `"index":1`, 1)
-	const request = `{"model":"m","n":2,"messages":[]}`
-	if got, err := streamed(t, pipeline.OpChat, request, role+finish+two, nil); err != nil || got != role+finish+two+done {
-		t.Fatalf("%q, %v", got, err)
+	ends := func(index string) string { return strings.Replace(finish, `"index":0`, `"index":`+index, 1) }
+	f := func(op pipeline.Operation, request, body string, whole bool) {
+		t.Helper()
+		got, err := streamed(t, op, request, body, nil)
+		if want := body; whole && (err != nil || got != want+done) || !whole && (err == nil || got != want) {
+			t.Errorf("%s: got %q, %v; whole: %v", request, got, err, whole)
+		}
 	}
-	if got, err := streamed(t, pipeline.OpChat, request, role+finish, nil); err == nil {
-		t.Fatalf("one of two choices passes as whole: %q", got)
+	const two = `{"model":"m","n":2,"messages":[]}`
+	f(pipeline.OpChat, two, role+finish+ends("1"), true)
+	f(pipeline.OpChat, two, role+ends("1")+ends("0"), true)
+	f(pipeline.OpChat, two, role+`data: {"choices":[{"index":0,"finish_reason":"stop"},{"index":1,"finish_reason":"length"}]}`+"\n\n", true)
+	f(pipeline.OpChat, two, role+finish, false)
+	f(pipeline.OpChat, two, role+finish+finish, false) // said twice
+	f(pipeline.OpChat, two, role+ends("1")+`data: {"choices":[{"index":1,"finish_reason":"stop"}],"usage":{}}`+"\n\n", false)
+	f(pipeline.OpChat, `{"model":"m","messages":[]}`, role+finish, true)
+	f(pipeline.OpChat, `{"model":"m","n":"x","messages":[]}`, role+finish, true)
+
+	// One for each prompt, and each of these n times.
+	for prompt, count := range map[string]int{`"a"`: 1, `["a","b"]`: 2, `[[1,2],[3],[4]]`: 3, `[1,2,3]`: 1, `[]`: 1} {
+		for n := 1; n <= 2; n++ {
+			request := fmt.Sprintf(`{"model":"m","prompt":%s,"n":%d}`, prompt, n)
+			body := role
+			for i := range count * n {
+				f(pipeline.OpCompletions, request, body, false)
+				body += ends(fmt.Sprint(i))
+			}
+			f(pipeline.OpCompletions, request, body, true)
+		}
 	}
 }
 
@@ -155,6 +178,26 @@ func TestErrorsInStreams(t *testing.T) {
 			t.Fatalf("%s: %q, %v", fine, got, err)
 		}
 	}
+}
+
+// An event that tells of an error and cannot be held back shows no key.
+func TestSecretsInEvents(t *testing.T) {
+	ev := func(name, data string) string { return "event: " + name + "\ndata: " + data + "\n\n" }
+	f := func(op pipeline.Operation, first, last string) {
+		t.Helper()
+		const secret = "sk-very-secret-key"
+		c := settings("http://h/v1")
+		c.Key = secret
+		tr := &transport{header: events200, pieces: []string{first + last[:len(last)/2], last[len(last)/2:]}}
+		a := ask(t, tr.onto(build(t, c)), exchange(op, `{"model":"m","input":"x","stream":true}`))
+		if want := first + strings.ReplaceAll(last, secret, strings.Repeat("*", len(secret))); a.err != nil || a.body != want {
+			t.Errorf("got %q, %v; want %q", a.body, a.err, want)
+		}
+	}
+	f(pipeline.OpResponses, ev("response.created", `{"type":"response.created","response":{"error":null}}`),
+		ev("response.failed", `{"type":"response.failed","response":{"error":{"code":"server_error","message":"bad key sk-very-secret-key, sk-very-secret-key"}}}`))
+	f(pipeline.OpOther, ev("message_start", `{}`), ev("error", `{"type":"error","error":{"type":"api_error","message":"bad key sk-very-secret-key"}}`))
+	f(pipeline.OpOther, ev("message_start", `{}`), ev("error", `no JSON, but sk-very-secret-key`))
 }
 
 func TestStreamedResponses(t *testing.T) {
