@@ -166,7 +166,21 @@ func TestFailures(t *testing.T) {
 	f(once, 0, errDown, 1, &candidate{err: errDown}, &candidate{whole: "b"})
 	f(once, 503, nil, 1, &candidate{status: 503}, &candidate{whole: "b"})
 	f(once, 200, nil, 2, &candidate{err: refused}, &candidate{whole: "b"})
+	for _, status := range []int{401, 402, 403, 429} {
+		f(once, 200, nil, 2, &candidate{status: status}, &candidate{whole: "b"})
+	}
+	f(once, 429, nil, 2, &candidate{status: 429}, &candidate{status: 401})
 	f(once, 200, nil, 2, &candidate{err: soon}, &candidate{wait: time.Second, whole: "b"}, &candidate{whole: "c"})
+}
+
+// What has been sent of a body that is with the client cannot be sent again.
+func TestUploadGoesNowhereElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &policy{candidates: []*candidate{{status: 429}, {whole: "b"}}, upload: strings.NewReader("x")}
+		if r := run(context.Background(), t, p, attempt.Plan{After: -1, Once: true}); r.status != 429 {
+			t.Errorf("status %d, %v", r.status, r.err)
+		}
+	})
 }
 
 func TestEverybodyKnowsWhy(t *testing.T) {

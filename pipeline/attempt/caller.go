@@ -64,7 +64,7 @@ func (r *run) others(ctx context.Context) *try {
 
 // failover begins the attempt that follows a failed one, or returns nil.
 func (r *run) failover(ctx context.Context, after *try) *try {
-	if ctx.Err() != nil || !after.fault.Retryable() || r.plan.Once && !Unsent(after.err) {
+	if ctx.Err() != nil || !after.fault.Retryable() || r.plan.Once && !Unsent(after.err) && !after.turnedAway() {
 		return nil
 	}
 	r.mu.Lock()

@@ -24,6 +24,20 @@ func Unsent(err error) bool {
 	return ok && (e.Code == "upstream_unreachable" || e.Code == "upstream_tls")
 }
 
+// turnedAway reports whether the upstream refused before it did anything, for its own
+// key's sake or because it has too much to do. A request whose body is still with the
+// client cannot go elsewhere all the same: some of it may have been sent.
+func (t *try) turnedAway() bool {
+	if t.err != nil || t.ex.Request.Upload != nil {
+		return false
+	}
+	switch t.ex.Response.Header.StatusCode() {
+	case 401, 402, 403, 429:
+		return true
+	}
+	return false
+}
+
 // outranks reports whether the client is better served with t's failure than
 // with u's: what is wrong with the request says most, then when to come back.
 // Among breakers the one that closes first is right; otherwise the preferred

@@ -122,6 +122,7 @@ type policy struct {
 	candidates []*candidate
 	refuse     bool
 	pause      time.Duration
+	upload     io.Reader // the body of the request, if it is with the client
 
 	mu       sync.Mutex
 	asks     []attempt.Ask
@@ -173,6 +174,7 @@ func run(ctx context.Context, t *testing.T, p *policy, plan attempt.Plan) (r res
 	}
 	ex := pipeline.Acquire(ctx)
 	ex.Op = pipeline.OpEmbeddings
+	ex.Request.Upload = p.upload
 	r.err = engine.Run(ex.Context(), ex, nil, plan)
 	r.took = time.Since(began)
 	if r.err == nil {
