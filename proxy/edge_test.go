@@ -481,6 +481,45 @@ func TestDeclaredPathsGoBeforeCompletedOnes(t *testing.T) {
 	f("/v1/files/a", "rest /v1/files/a")
 }
 
+// The list is the next target's where the first one fails, and the last failure where all do.
+func TestModelsOfTheNextTarget(t *testing.T) {
+	answers := map[string]func(*pipeline.Exchange) error{}
+	for _, name := range []string{"first", "second"} {
+		scripts.Store(t.Name()+name, script(func(_ context.Context, ex *pipeline.Exchange) error { return answers[name](ex) }))
+	}
+	r := startFile(t, func() string {
+		text := strings.Replace(file(t.Name()+"first", ""), `"*": [ { provider: p } ]`, `"*": [ { provider: p }, { provider: q } ]`, 1)
+		return strings.Replace(text, "models:", "  q: { script: { name: "+t.Name()+"second } }\nmodels:", 1)
+	})
+	says := func(status int, body string) func(*pipeline.Exchange) error {
+		return func(ex *pipeline.Exchange) error {
+			err := answer(ex, body)
+			ex.Response.Header.SetStatusCode(status)
+			ex.Response.Fault = pipeline.FaultOfStatus(status)
+			return err
+		}
+	}
+	down := func(*pipeline.Exchange) error {
+		return &pipeline.Error{Status: 502, Code: "upstream_unreachable", Fault: pipeline.UpstreamFault, Err: io.EOF}
+	}
+	const list = `{"data":[{"id":"plain"},{"id":"b"}]}`
+	f := func(first, second func(*pipeline.Exchange) error, target string, status int, want string) {
+		t.Helper()
+		answers["first"], answers["second"] = first, second
+		resp, body, err := r.raw("GET " + target + " HTTP/1.1\r\nHost: a\r\n\r\n")
+		if err != nil || resp.StatusCode != status || !strings.Contains(body, want) {
+			t.Errorf("%s: got %d %s, %v; want %d %s", target, resp.StatusCode, body, err, status, want)
+		}
+	}
+	f(says(200, list), down, "/v1/models", 200, list)
+	for _, bad := range []func(*pipeline.Exchange) error{down, says(401, "{}"), says(503, "{}"), says(200, "<html>")} {
+		f(bad, says(200, list), "/v1/models", 200, list)
+	}
+	f(down, says(200, `{"id":"x"}`), "/v1/models/x", 200, `{"id":"x"}`)
+	f(says(404, `{"no":1}`), says(200, `{"id":"x"}`), "/v1/models/x", 404, `{"no":1}`) // an answer
+	f(says(503, "{}"), down, "/v1/models", 502, "upstream_unreachable")
+}
+
 func TestModelsAreListed(t *testing.T) {
 	upstream, encoding, lost := "", "", error(nil)
 	var asked string

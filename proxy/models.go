@@ -35,14 +35,30 @@ func (m *models) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipeline.C
 	if len(own) > 0 {
 		plain(&ex.Request.Header)
 	}
-	ex.Target = ex.Targets[0]
-	if err := pipeline.CallTarget.Handle(ctx, ex, nil); err != nil {
-		return err
+	return ask(ctx, ex, func() error {
+		if len(own) == 0 || ex.Response.Header.StatusCode() != 200 || ex.Response.Body == nil {
+			return nil
+		}
+		return m.join(ex, own)
+	})
+}
+
+// ask asks the targets, one after another, until one answers with what finish can use. No
+// request for models leaves anything behind.
+func ask(ctx context.Context, ex *pipeline.Exchange, finish func() error) error {
+	for i, t := range ex.Targets {
+		ex.Target = t
+		err := pipeline.CallTarget.Handle(ctx, ex, nil)
+		if err == nil {
+			err = finish()
+		}
+		if i == len(ex.Targets)-1 || ctx.Err() != nil || !pipeline.FaultOf(ex, err).Retryable() {
+			return err
+		}
+		ex.Response.CloseBody()
+		ex.Response.Reset()
 	}
-	if len(own) == 0 || ex.Response.Header.StatusCode() != 200 || ex.Response.Body == nil {
-		return nil
-	}
-	return m.join(ex, own)
+	return nil
 }
 
 // plain takes from a request what would bring anything but the whole list, as JSON
@@ -113,8 +129,8 @@ func (m *models) one(ctx context.Context, ex *pipeline.Exchange, id []byte) erro
 	case len(found.Targets) == 0:
 		return noModel(name)
 	}
-	ex.Model, ex.Targets, ex.Target = found, found.Targets, found.Targets[0]
-	return pipeline.CallTarget.Handle(ctx, ex, nil)
+	ex.Model, ex.Targets = found, found.Targets
+	return ask(ctx, ex, func() error { return nil })
 }
 
 // declared lists the names that stand for themselves.
