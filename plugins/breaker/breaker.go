@@ -3,7 +3,8 @@
 // it again.
 //
 // Each instance has one memory, for whatever the rest of its chain asks. Under
-// the each of a race that is one target. It tries nothing again and knows no
+// the each of a race that is one target; where that stands for any model, each
+// model that fails has a memory of its own. It tries nothing again and knows no
 // other upstream: that is for the stage around it.
 package breaker
 
@@ -17,6 +18,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/attempt"
 	"github.com/headrace/headrace/pipeline/config"
 )
 
@@ -36,7 +38,9 @@ var Plugin = config.Define[pipeline.Handler]("breaker", Config{
 // Config stops asking an upstream that keeps failing, and answers 503 with
 // Retry-After meanwhile. Timeouts, broken connections and streams, 429 and 5xx
 // are failures. What the client did wrong, or did not wait for, is not; nor is a
-// 429 of a model's only target, which reaches the client as it is.
+// 429 of a model's only target, which reaches the client as it is. Behind a target
+// that stands for any model, one that cannot be reached counts for all of them
+// and every other failure for the model asked for.
 type Config struct {
 	// Failures open the breaker: so many in a row, as in 5, or such a share of
 	// all within window, as in 50%.
@@ -58,31 +62,42 @@ type Config struct {
 
 // Build implements config.Builder.
 func (c Config) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
-	b := &breaker{
-		cooldown: c.Cooldown, maxCooldown: c.MaxCooldown, epoch: time.Now(),
-		tally: tally{limit: c.Failures, min: c.MinRequests, width: max(1, c.Window/buckets)},
-		log:   env.Log, refusal: errors.New("the upstream keeps failing and is left alone for a while"),
-	}
+	h := &handler{}
+	h.target.set(c, time.Now())
+	h.target.log, h.target.refusal = env.Log, errors.New("the upstream keeps failing and is left alone for a while")
 	if env.Target != nil {
-		b.refusal = errors.New(env.Target.Name + " keeps failing and is left alone for a while")
+		h.target.refusal = errors.New(env.Target.Name + " keeps failing and is left alone for a while")
 	}
-	b.connect(c.Probes)
-	return b, b.register(env.Metrics)
+	h.target.connect(c.Probes)
+	h.models = models{config: c, target: &h.target, list: map[string]*modelBreaker{}}
+	return h, h.register(env.Metrics)
+}
+
+type handler struct {
+	target breaker
+	models models
 }
 
 // Handle implements pipeline.Handler.
-func (b *breaker) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
+func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
 	if ex.Skips("breaker") {
 		return next.Handle(ctx, ex)
 	}
-	c, err := b.admit()
+	target, err := h.target.admit()
 	if err != nil {
 		return err
+	}
+	s := subject{call: target}
+	if name := modelOf(ex); len(name) > 0 {
+		if s, err = h.models.admit(name); err != nil {
+			target.settle(unknown, 0)
+			return err
+		}
 	}
 	settled := false
 	defer func() {
 		if !settled { // a panic is our fault, and a probe without a verdict would block the next for ever
-			c.settle(unknown, 0)
+			h.settle(&target, &s, unknown, unknown, 0)
 		}
 	}()
 	err = next.Handle(ctx, ex)
@@ -90,23 +105,49 @@ func (b *breaker) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeli
 	res := &ex.Response
 	switch {
 	case err != nil && pipeline.Gone(ctx, err):
-		c.settle(unknown, 0)
+		h.settle(&target, &s, unknown, unknown, 0)
+	case err != nil && attempt.Unsent(err):
+		h.settle(&target, &s, ofError(err), unknown, retryAfterOf(err))
 	case err != nil:
-		c.settle(ofError(err), retryAfterOf(err))
+		// A model may be slow, or die over its answer; the others need not.
+		h.settle(&target, &s, unknown, ofError(err), retryAfterOf(err))
 	case len(ex.Targets) == 1 && res.Header.StatusCode() == fasthttp.StatusTooManyRequests:
-		c.settle(unknown, 0) // nobody else to ask, and its 429 tells the client more than ours would
+		h.settle(&target, &s, success, unknown, 0) // nobody else to ask, and its 429 tells the client more than ours would
 	case res.Fault != pipeline.NoFault:
-		c.settle(ofFault(res.Fault), retryAfter(&res.Header))
+		h.settle(&target, &s, success, ofFault(res.Fault), retryAfter(&res.Header))
 	case res.Body == nil:
-		c.settle(unknown, 0) // nobody answered
+		h.settle(&target, &s, unknown, unknown, 0) // nobody answered
 	default:
 		if _, whole := res.Whole(); whole {
-			c.settle(success, 0)
+			h.settle(&target, &s, success, success, 0)
 			return nil
 		}
-		res.Body = follow(c, res)
+		if s.models != nil {
+			target.settle(success, 0)
+		}
+		res.Body = follow(s, res)
 	}
 	return err
+}
+
+// settle gives the verdicts on the target, as far as its connection goes, and on the
+// model. Where models are not told apart the target has one verdict: that on its answer,
+// or else on its connection.
+func (h *handler) settle(target *call, s *subject, line, answer verdict, wait time.Duration) {
+	switch {
+	case s.models != nil:
+		if line == failure {
+			target.settle(line, wait)
+			s.settle(answer, 0)
+		} else {
+			target.settle(line, 0)
+			s.settle(answer, wait)
+		}
+	case line == failure:
+		s.settle(line, wait)
+	default:
+		s.settle(answer, wait)
+	}
 }
 
 // A verdict is what a request says about the upstream.
@@ -161,23 +202,32 @@ func retryAfter(h *fasthttp.ResponseHeader) time.Duration {
 }
 
 // register publishes the breaker's metrics.
-func (b *breaker) register(r prometheus.Registerer) error {
+func (h *handler) register(r prometheus.Registerer) error {
 	moves := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "headrace_breaker_transitions_total",
 		Help: "Changes of state, by the new state.",
 	}, []string{"to"})
-	for i := range b.moves {
-		b.moves[i] = moves.WithLabelValues([...]string{"closed", "half_open", "open"}[i])
+	byModel := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "headrace_breaker_model_transitions_total",
+		Help: "Changes of state of single models behind a target that stands for any, by the new state.",
+	}, []string{"to"})
+	for i := range h.target.moves {
+		to := [...]string{"closed", "half_open", "open"}[i]
+		h.target.moves[i], h.models.moves[i] = moves.WithLabelValues(to), byModel.WithLabelValues(to)
 	}
-	b.refused = prometheus.NewCounter(prometheus.CounterOpts{
+	h.target.refused = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "headrace_breaker_refused_total",
 		Help: "Requests answered without asking the upstream.",
 	})
 	state := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "headrace_breaker_state",
 		Help: "0 asks the upstream, 2 leaves it alone, 1 tries it. It goes from 2 to 1 with the first request after the cooldown.",
-	}, func() float64 { return float64(b.state.Load()) })
-	for _, m := range []prometheus.Collector{moves, b.refused, state} {
+	}, func() float64 { return float64(h.target.state.Load()) })
+	open := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "headrace_breaker_models_open",
+		Help: "Models that are left alone while others of their target are asked.",
+	}, h.models.open)
+	for _, m := range []prometheus.Collector{moves, byModel, h.target.refused, state, open} {
 		if err := r.Register(m); err != nil {
 			return err
 		}

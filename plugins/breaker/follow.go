@@ -15,7 +15,8 @@ import (
 // does, and judged again if the stream breaks.
 type follower struct {
 	pipeline.Stream
-	call   call
+	subject
+	model  []byte // memory for its name, which the request may take along
 	events bool   // the body is a stream of events
 	judged bool   // a success is counted
 	over   bool   // nothing more can come of it
@@ -24,9 +25,11 @@ type follower struct {
 
 var followers = sync.Pool{New: func() any { return new(follower) }}
 
-func follow(c call, res *pipeline.Response) *follower {
+func follow(s subject, res *pipeline.Response) *follower {
 	f := followers.Get().(*follower)
-	f.Stream, f.call = res.Body, c
+	f.model = append(f.model[:0], s.name...)
+	f.Stream, f.subject = res.Body, s
+	f.name = f.model
 	f.events = bytes.HasPrefix(res.Header.ContentType(), []byte("text/event-stream"))
 	f.judged, f.over = false, false
 	if !f.events {
@@ -61,7 +64,7 @@ func (f *follower) Close() error {
 		f.end(pipeline.GoneFault)
 	}
 	err := f.Stream.Close()
-	f.Stream, f.call = nil, call{}
+	f.Stream, f.subject = nil, subject{}
 	followers.Put(f)
 	return err
 }
@@ -116,7 +119,7 @@ func faultOf(event, data []byte) pipeline.Fault {
 func (f *follower) succeed() {
 	if !f.judged {
 		f.judged = true
-		f.call.settle(success, 0)
+		f.settle(success, 0)
 	}
 }
 
@@ -125,8 +128,8 @@ func (f *follower) end(fault pipeline.Fault) {
 	f.over = true
 	switch v := ofFault(fault); {
 	case !f.judged:
-		f.call.settle(v, 0)
+		f.settle(v, 0)
 	case v == failure:
-		f.call.revoke()
+		f.revoke()
 	}
 }

@@ -71,6 +71,7 @@ func TestMetrics(t *testing.T) {
 	for name, want := range map[string]float64{
 		"headrace_breaker_state": 2, "headrace_breaker_refused_total": 2,
 		"headrace_breaker_transitions_total open": 1, "headrace_breaker_transitions_total closed": 0,
+		"headrace_breaker_models_open": 0, "headrace_breaker_model_transitions_total open": 0,
 	} {
 		if v, ok := got[name]; !ok || v != want {
 			t.Errorf("%s is %v; want %v", name, v, want)

@@ -41,6 +41,11 @@ var (
 	errIgnored = errors.New("says nothing about the upstream")
 )
 
+func (b *breaker) set(c Config, epoch time.Time) {
+	b.cooldown, b.maxCooldown, b.epoch = c.Cooldown, c.MaxCooldown, epoch
+	b.tally = tally{limit: c.Failures, min: c.MinRequests, width: max(1, c.Window/buckets)}
+}
+
 func (b *breaker) connect(probes int) {
 	b.gate = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		MaxRequests:   uint32(probes),
