@@ -365,7 +365,14 @@ func TestPaths(t *testing.T) {
 	f("GET", "/v1/files?limit=0", `{"op":"other","uri":"/v1/files?limit=0","method":"GET","n":0}`)
 	f("POST", "/v1/files", `{"op":"other","uri":"/v1/files","method":"POST","n":0}`)
 	f("PATCH", "/v1/a%20b/c", `{"op":"other","uri":"/v1/a%20b/c","method":"PATCH","n":0}`)
-	f("GET", "/v1/files/a%2Eb/..c/%2e%2ed", `{"op":"other","uri":"/v1/files/a%2Eb/..c/%2e%2ed","method":"GET","n":0}`)
+	// An escape that stands for a plain character is that character, to the upstream too.
+	f("GET", "/v1/files/a%2Eb/..c/%2e%2ed%7e%3A%c3%BC?%41", `{"op":"other","uri":"/v1/files/a.b/..c/..d~%3A%c3%BC?%41","method":"GET","n":0}`)
+	f("POST", "/v1/ch%61t/%63ompletions", `{"op":"chat","uri":"/v1/chat/completions","method":"POST","n":61}`)
+	f("POST", "/%65mbeddings?a", `{"op":"embeddings","uri":"/v1/embeddings?a","method":"POST","n":61}`)
+	f("GET", "/v1/files/%2541", `{"op":"other","uri":"/v1/files/%2541","method":"GET","n":0}`)
+	// A slash at the end of an operation's path means nothing.
+	f("POST", "/v1/chat/completions/", `{"op":"chat","uri":"/v1/chat/completions/","method":"POST","n":61}`)
+	f("POST", "/embeddings/?a", `{"op":"embeddings","uri":"/v1/embeddings/?a","method":"POST","n":61}`)
 	f("DELETE", "/v1/models/ft:a", `{"op":"other","uri":"/v1/models/ft:a","method":"DELETE","n":0}`)
 	f("DELETE", "/files/a?b", `{"op":"other","uri":"/v1/files/a?b","method":"DELETE","n":0}`)
 	f("GET", "http://x.example/responses/a", `{"op":"other","uri":"/v1/responses/a","method":"GET","n":0}`)

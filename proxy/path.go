@@ -44,6 +44,9 @@ func canonical(uri []byte) (target, error) {
 	if !isPlain(path) && !isModelID(path) && !isDeployment(path) {
 		return t, refuse(400, "ambiguous_path", "", errPath)
 	}
+	if plain := unescaped(path); len(plain) != len(path) {
+		t.uri, t.path, t.moved = append(bytes.Clone(plain), t.uri[len(path):]...), plain, true
+	}
 	t.recognise()
 	return t, nil
 }
@@ -97,6 +100,30 @@ func (t *target) operation(method []byte) pipeline.Operation {
 }
 
 var root = []byte{'/'}
+
+// unescaped is path without the escapes that mean what they stand for: of letters,
+// digits and -._~. All servers read such paths as the same.
+func unescaped(path []byte) []byte {
+	if bytes.IndexByte(path, '%') < 0 {
+		return path
+	}
+	out := make([]byte, 0, len(path))
+	for i := 0; i < len(path); i++ {
+		c := path[i]
+		if c == '%' {
+			d := byte(hexDigit(path[i+1])<<4 | hexDigit(path[i+2]))
+			if !isDigit(d) && (d|0x20 < 'a' || d|0x20 > 'z') && d != '-' && d != '.' && d != '_' && d != '~' {
+				out = append(out, path[i:i+3]...)
+			} else {
+				out = append(out, d)
+			}
+			i += 2
+			continue
+		}
+		out = append(out, c)
+	}
+	return out
+}
 
 // isPlain reports whether path has only one reading.
 func isPlain(path []byte) bool {
@@ -160,14 +187,15 @@ func modelID(path []byte) ([]byte, bool) {
 	return bytes.CutPrefix(path, []byte("/models/"))
 }
 
-// recognise finds the paths that the gateway knows, with and without /v1.
+// recognise finds the paths that the gateway knows, with and without /v1, or a slash
+// at the end.
 func (t *target) recognise() {
 	p, versioned := bytes.CutPrefix(t.path, []byte("/v1"))
 	if string(t.path) == "/v2/rerank" {
 		// Cohere's second version asks and answers as the first does.
 		p = t.path[len("/v2"):]
 	}
-	switch string(p) {
+	switch string(bytes.TrimSuffix(p, root)) {
 	case "/chat/completions":
 		t.op = pipeline.OpChat
 	case "/completions":

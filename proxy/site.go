@@ -122,6 +122,9 @@ func (s *site) find(ctx *fasthttp.RequestCtx, t *target) *route {
 			return r
 		} else if r != nil && r.refuse != nil {
 			return s.wrong[string(plainPath(t.uri))]
+		} else if r := s.slashed[string(plainPath(t.uri))]; r != nil {
+			t.op = pipeline.OpOther
+			return r
 		}
 	}
 	if r := s.claims(ctx, method, t); r != nil {

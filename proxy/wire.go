@@ -77,6 +77,7 @@ var (
 	errCodings     = &violation{501, "unsupported_transfer_coding", "of the transfer codings only chunked is supported"}
 	errVersion     = &violation{505, "unsupported_http_version", "only HTTP/1.1 and HTTP/1.0 are supported"}
 	errMethod      = &violation{501, "unsupported_method", "the request method is not supported"}
+	errExpect      = &violation{417, "unsupported_expectation", "of the expectations only 100-continue is met here"}
 	errUpgrade     = &violation{501, "unsupported_upgrade", "this server does not switch protocols"}
 	errFields      = &violation{431, "too_many_headers", "the request has more than 100 headers"}
 	errHead        = &violation{431, "request_header_too_large", "the request head is larger than this server accepts"}
@@ -221,8 +222,12 @@ func (f *framing) requestLine(line []byte) error {
 // isAbsolute reports whether target is an http or https URL with a host.
 func isAbsolute(target []byte) bool {
 	for _, scheme := range [...]string{"http://", "https://"} {
-		if n := len(scheme); len(target) > n && equalFold(target[:n], scheme) && target[n] != '/' {
-			return true
+		if n := len(scheme); len(target) > n && equalFold(target[:n], scheme) {
+			host := target[n:]
+			if i := bytes.IndexAny(host, "/?"); i >= 0 {
+				host = host[:i]
+			}
+			return isHost(host[bytes.LastIndexByte(host, '@')+1:])
 		}
 	}
 	return false
@@ -302,6 +307,13 @@ func (f *framing) judge(which int, value []byte) error {
 		default:
 			return errCoding
 		}
+	case "expect":
+		// HTTP/1.0 has no such field either, and some clients leave it empty.
+		for member := range bytes.SplitSeq(value, comma) {
+			if member = bytes.Trim(member, " \t"); !f.http10 && len(member) > 0 && !equalFold(member, "100-continue") {
+				return errExpect
+			}
+		}
 	case "upgrade":
 		// A client that offers h2c is content with an answer in HTTP/1.1, and
 		// some offer it on every first request. Any other protocol is asked
@@ -360,7 +372,8 @@ func (w *wire) chunk(line []byte) error {
 		size = size<<4 | int64(d)
 		i++
 	}
-	if i == 0 || !extensions(line[i:]) {
+	rest := bytes.TrimLeft(line[i:], " \t")
+	if i == 0 || len(rest) == 0 && i < len(line) || !extensions(rest) {
 		return errChunk
 	}
 	w.head = 0
@@ -376,8 +389,7 @@ func (w *wire) chunk(line []byte) error {
 const maxChunk = int64(1) << 50
 
 // extensions reports whether b is *( ";" token [ "=" ( token / quoted ) ] ),
-// with white space where the RFC has recipients put up with it, but none next
-// to the size.
+// with white space where the RFC has recipients put up with it.
 func extensions(b []byte) bool {
 	for len(b) > 0 {
 		if b[0] != ';' {

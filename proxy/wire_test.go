@@ -134,6 +134,12 @@ func TestWire(t *testing.T) {
 	f("GET /a|b^c?d={e}|^`\\[]' HTTP/1.1\r\n"+host+"\r\n", nil) // as fetch sends it
 	f("GET a HTTP/1.1\r\n"+host+"\r\n", errRequestLine)
 	f("GET http://a/b HTTP/1.1\r\n"+host+"\r\n", nil)
+	f("GET http://u:p@a/b HTTP/1.1\r\n"+host+"\r\n", nil)
+	f("GET https://[::1]:1?b HTTP/1.1\r\n"+host+"\r\n", nil)
+	for _, authority := range []string{"", "u@", ":80", "a:b", "[::1", "a:1:2"} {
+		f("GET http://"+authority+"/b HTTP/1.1\r\n"+host+"\r\n", errRequestLine)
+		f("GET http://"+authority+"?b HTTP/1.1\r\n"+host+"\r\n", errRequestLine)
+	}
 	f("GET ftp://a/b HTTP/1.1\r\n"+host+"\r\n", errRequestLine)
 	f("OPTIONS * HTTP/1.1\r\n"+host+"\r\n", nil)
 	f("GET * HTTP/1.1\r\n"+host+"\r\n", errRequestLine)
@@ -153,6 +159,13 @@ func TestWire(t *testing.T) {
 	f("GET / HTTP/1.1\r\n"+host+"Upgrade: websocket\r\n\r\n", errUpgrade)
 	f("GET / HTTP/1.0\r\n"+host+"Upgrade: websocket\r\n\r\n", nil)
 	f("GET / HTTP/1.1\r\n"+host+"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n", nil)
+	for _, v := range []string{"", "100-continue", "100-Continue", "100-continue, 100-continue"} {
+		f("GET / HTTP/1.1\r\n"+host+"Expect: "+v+"\r\n\r\n", nil)
+	}
+	for _, v := range []string{"101-continue", "100-continue, a", "a=b", "100-continue;a"} {
+		f("GET / HTTP/1.1\r\n"+host+"Expect: "+v+"\r\n\r\n", errExpect)
+	}
+	f("GET / HTTP/1.0\r\n"+host+"Expect: a\r\n\r\n", nil)
 	f("GET / HTTP/1.1\r\n"+host+"A: "+strings.Repeat("b", testHead)+"\r\n\r\n", errHead)
 	f("GET / HTTP/1.1\r\n"+host+strings.Repeat("A: b\r\n", maxFields)+"\r\n", errFields)
 
@@ -186,6 +199,8 @@ func TestWire(t *testing.T) {
 	f(chunked+"0\r\nContent-Length: 3\r\n\r\n", errTrailer)
 	f(chunked+"0\r\nA : 3\r\n\r\n", errName)
 	f(chunked+"0\r\n"+strings.Repeat("A: b\r\n", testHead/5)+"\r\n", errHead)
+	f(chunked+"3 ;a\r\nabc\r\n0\t ; b\r\n\r\n", nil)
+	f(chunked+"3 a\r\nabc\r\n0\r\n\r\n", errChunk)
 	f(chunked+"3; a ; b = c\r\nabc\r\n0\r\nContent-Type: a\r\n\r\n", nil)
 }
 

@@ -9,6 +9,8 @@ import (
 	"io"
 	"strconv"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/chat"
 )
@@ -77,9 +79,6 @@ func (c *call) dispatch(ex *pipeline.Exchange) *refusal {
 	if !ex.Op.HasModel() {
 		return unknown(ex)
 	}
-	if !ex.Request.Header.IsPost() {
-		return &refusal{405, "Only POST is allowed here.", "", "method_not_allowed"}
-	}
 	if ex.Request.Upload != nil {
 		return &refusal{413, "The body is too large.", "", "request_too_large"}
 	}
@@ -134,7 +133,17 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 func unknown(ex *pipeline.Exchange) *refusal {
 	h := &ex.Request.Header
 	path, _, _ := bytes.Cut(h.RequestURI(), []byte("?"))
+	if allow := methods[string(path)]; allow != "" {
+		ex.Response.Header.Set(fasthttp.HeaderAllow, allow)
+		return &refusal{405, fmt.Sprintf("%s is not allowed on %s; use %s.", h.Method(), path, allow), "", "method_not_allowed"}
+	}
 	return &refusal{404, fmt.Sprintf("Unknown request URL: %s %.200s. The offline model does not know it.", h.Method(), path), "", "unknown_url"}
+}
+
+// methods are those of the paths that the model does know.
+var methods = map[string]string{
+	"/v1/chat/completions": "POST", "/v1/completions": "POST", "/v1/embeddings": "POST", "/v1/responses": "POST", "/v1/rerank": "POST",
+	"/v1/models": "GET, HEAD",
 }
 
 // refuse makes the answer an error.

@@ -171,6 +171,27 @@ func TestUnknownPath(t *testing.T) {
 	}
 }
 
+// TestWrongMethod needs a path that is known to say what it is for.
+func TestWrongMethod(t *testing.T) {
+	f := func(method, path, allow string) {
+		t.Helper()
+		ex := exchange(pipeline.OpOther, "")
+		ex.Request.Header.SetMethod(method)
+		ex.Request.Header.SetRequestURI(path)
+		p := build(t, quick)
+		if err := p.Call(ex.Context(), ex); err != nil {
+			t.Fatal(err)
+		}
+		if h := &ex.Response.Header; h.StatusCode() != 405 || string(h.Peek("Allow")) != allow {
+			t.Errorf("%s %s: %d, Allow %q", method, path, h.StatusCode(), h.Peek("Allow"))
+		}
+		ex.Release()
+	}
+	f("GET", "/v1/chat/completions?limit=1", "POST")
+	f("PUT", "/v1/embeddings", "POST")
+	f("POST", "/v1/models", "GET, HEAD")
+}
+
 func TestModels(t *testing.T) {
 	f := func(path string, status int, holds string) {
 		t.Helper()
