@@ -162,8 +162,11 @@ func (s *Server) dataServer(set config.Server) *fasthttp.Server {
 		WriteBufferSize: 4 << 10,
 		// Timeouts are the connection's own: see limits.
 		// Requests look to fasthttp as if they had no body: see conn.
-		MaxRequestBodySize:    1,
-		Concurrency:           set.Limits.MaxConnections + 16,
+		MaxRequestBodySize: 1,
+		Concurrency:        set.Limits.MaxConnections + 16,
+		// A goroutine that waits for a connection is soon made anew; after a
+		// storm nothing should be left of it.
+		MaxIdleWorkerDuration: 2 * time.Second,
 		NoDefaultServerHeader: true,
 		NoDefaultContentType:  true,
 		CloseOnShutdown:       true,

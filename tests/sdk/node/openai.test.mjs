@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 // The packages are installed outside the source tree.
 const require = createRequire(process.env.HEADRACE_TEST_NODE + '/package.json');
-const { OpenAI } = require('openai');
+const { OpenAI, AzureOpenAI } = require('openai');
 const { toFile } = require('openai/uploads');
 
 const { HEADRACE_TEST_DEFAULTS, HEADRACE_TEST_PLAIN, HEADRACE_TEST_SHIPPED, HEADRACE_TEST_KEYED, HEADRACE_TEST_KEY } =
@@ -224,5 +224,32 @@ test('errors', async (t) => {
     await rejects(wrong.chat.completions.create({ model: 'echo', messages: unique() }), OpenAI.AuthenticationError, 401);
     const right = connect(HEADRACE_TEST_KEYED, { apiKey: HEADRACE_TEST_KEY });
     assert.ok((await right.chat.completions.create({ model: 'echo', messages: unique() })).choices.length);
+  });
+});
+
+test('as an Azure client, and from a page', async (t) => {
+  await t.test('azure', async () => {
+    const endpoint = HEADRACE_TEST_DEFAULTS.replace(/\/v1$/, '');
+    const client = new AzureOpenAI({ endpoint, apiVersion: '2024-10-21', apiKey: 'any', maxRetries: 0 });
+    const r = await client.chat.completions.create({ model: 'gpt-4o', messages: unique() });
+    assert.equal(r.model, 'gpt-4o');
+    assert.ok((await client.embeddings.create({ model: 'e', input: 'x' })).data[0].embedding.length > 0);
+  });
+
+  // What a browser does with dangerouslyAllowBrowser, by the Fetch Standard.
+  await t.test('page', async () => {
+    const origin = 'https://app.example';
+    const asked = 'authorization,content-type,x-stainless-lang';
+    const before = await fetch(HEADRACE_TEST_KEYED + '/chat/completions', {
+      method: 'OPTIONS',
+      headers: { origin, 'access-control-request-method': 'POST', 'access-control-request-headers': asked },
+    });
+    assert.ok(before.ok);
+    assert.equal(before.headers.get('access-control-allow-headers'), asked);
+    for (const [apiKey, status] of [[HEADRACE_TEST_KEY, 200], ['wrong', 401]]) {
+      const after = await fetch(HEADRACE_TEST_KEYED + '/models', { headers: { origin, authorization: `Bearer ${apiKey}` } });
+      assert.equal(after.status, status);
+      for (const h of [before.headers, after.headers]) assert.ok(['*', origin].includes(h.get('access-control-allow-origin')));
+    }
   });
 });
