@@ -133,7 +133,7 @@ func (c *conn) fill() error {
 		copy(b, b[c.r:c.w])
 		c.ok, c.w, c.r = c.ok-c.r, c.w-c.r, 0
 		if c.w == len(b) {
-			c.fail(errHead)
+			c.fail(c.wire.tooLarge())
 			return c.bad
 		}
 	}

@@ -80,6 +80,7 @@ var (
 	errExpect      = &violation{417, "unsupported_expectation", "of the expectations only 100-continue is met here"}
 	errUpgrade     = &violation{501, "unsupported_upgrade", "this server does not switch protocols"}
 	errFields      = &violation{431, "too_many_headers", "the request has more than 100 headers"}
+	errLong        = &violation{414, "request_target_too_long", "the request line is longer than this server accepts"}
 	errHead        = &violation{431, "request_header_too_large", "the request head is larger than this server accepts"}
 )
 
@@ -87,7 +88,7 @@ var (
 // is not to see it: the body reaches the stages without its help.
 func (w *wire) line(line []byte) (hide bool, err error) {
 	if w.head += len(line); w.head > w.maxHead {
-		return false, errHead
+		return false, w.tooLarge()
 	}
 	if len(line) < 2 || line[len(line)-2] != '\r' {
 		if w.state == wireChunkSize || w.state == wireChunkEnd {
@@ -98,6 +99,14 @@ func (w *wire) line(line []byte) (hide bool, err error) {
 	w.framing.hide = false
 	err = w.take(line[:len(line)-2])
 	return w.framing.hide, err
+}
+
+// tooLarge is what to say of a head that does not end in time.
+func (w *wire) tooLarge() error {
+	if w.state == wireRequestLine {
+		return errLong
+	}
+	return errHead
 }
 
 // inHead reports whether the line to come belongs to a head.

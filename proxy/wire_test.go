@@ -167,6 +167,9 @@ func TestWire(t *testing.T) {
 	}
 	f("GET / HTTP/1.0\r\n"+host+"Expect: a\r\n\r\n", nil)
 	f("GET / HTTP/1.1\r\n"+host+"A: "+strings.Repeat("b", testHead)+"\r\n\r\n", errHead)
+	f("GET /"+strings.Repeat("b", testHead)+" HTTP/1.1\r\n"+host+"\r\n", errLong)
+	f("GET /"+strings.Repeat("b", 3*testHead), errLong)
+	f("GET / HTTP/1.1\r\nA: "+strings.Repeat("b", 3*testHead), errHead)
 	f("GET / HTTP/1.1\r\n"+host+strings.Repeat("A: b\r\n", maxFields)+"\r\n", errFields)
 
 	post := "POST / HTTP/1.1\r\n" + host
