@@ -88,6 +88,9 @@ func (c *call) dispatch(ex *pipeline.Exchange) *refusal {
 	}
 	c.identify(ex, r)
 	c.turn.reset()
+	if bad := misshapen(ex.Op, r); bad != nil {
+		return bad
+	}
 	switch ex.Op {
 	case pipeline.OpChat:
 		return c.chat(r)

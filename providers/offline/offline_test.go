@@ -147,6 +147,40 @@ func TestRefusals(t *testing.T) {
 	f(chat, `{"model":"m","messages":[{"role":"user","content":"a"}],"tools":[{"type":"function","function":{}}]}`, 400, "tools[].function.name", "missing_required_parameter")
 	f(chat, `{"model":"m","messages":[{"role":"user","content":"a"}],"tool_choice":{"type":"function","function":{"name":"f"}}}`, 400, "tool_choice", "invalid_value")
 	f(chat, `{"model":`, 400, "", "invalid_json")
+	f(chat, `{"model":"m","messages":[{"role":"robot","content":"a"}]}`, 400, "messages[0].role", "invalid_value")
+	f(chat, `{"model":"m","messages":[{"role":1,"content":"a"}]}`, 400, "messages[0].role", "invalid_value")
+	f(chat, `{"model":"m","messages":[{"role":"user","content":"a"},{"role":"user","content":{}}]}`, 400, "messages[1].content", "invalid_value")
+	f(chat, `{"model":"m","messages":[{"role":"user","content":"a"}],"stop":["a",1]}`, 400, "stop", "invalid_value")
+	wrong := func(op pipeline.Operation, body, param string, values ...string) {
+		t.Helper()
+		for _, v := range values {
+			f(op, body+`,"`+param+`":`+v+`}`, 400, param, "invalid_value")
+		}
+	}
+	for op, body := range map[pipeline.Operation]string{
+		chat:                   `{"model":"m","messages":[{"role":"user","content":"a"}]`,
+		pipeline.OpCompletions: `{"model":"m","prompt":"a"`,
+		pipeline.OpResponses:   `{"model":"m","input":"a"`,
+	} {
+		wrong(op, body, "temperature", `"x"`, "-1", "2.1", "1e400", "true", "[1]", "{}")
+		wrong(op, body, "top_p", `"x"`, "-0.1", "1.1", "false")
+		wrong(op, body, "user", "1", "{}")
+		if op != pipeline.OpResponses {
+			wrong(op, body, "presence_penalty", `"x"`, "-2.1", "3")
+			wrong(op, body, "frequency_penalty", `"x"`, "-2.1", "3")
+			wrong(op, body, "logit_bias", `"x"`, "[]")
+		}
+		if op != pipeline.OpCompletions {
+			wrong(op, body, "tools", `"x"`, "{}", "1")
+			wrong(op, body, "tool_choice", "1", "[]", "true")
+			wrong(op, body, "parallel_tool_calls", `"x"`, "1")
+			wrong(op, body, "metadata", `"x"`, "[]")
+			wrong(op, body, "top_logprobs", "21", "-1", `"x"`)
+		}
+	}
+	wrong(chat, `{"model":"m","messages":[{"role":"user","content":"a"}]`, "logprobs", "1", `"x"`)
+	wrong(chat, `{"model":"m","messages":[{"role":"user","content":"a"}]`, "response_format", "1", `"x"`, "[]")
+	wrong(chat, `{"model":"m","stream":true,"messages":[{"role":"user","content":"a"}]`, "stream_options", "1", `"x"`, "[]")
 	f(pipeline.OpCompletions, `{"model":"m"}`, 400, "prompt", "missing_required_parameter")
 	f(pipeline.OpEmbeddings, `{"model":"m"}`, 400, "input", "missing_required_parameter")
 	f(pipeline.OpEmbeddings, `{"model":"m","input":""}`, 400, "input", "invalid_value")
@@ -159,6 +193,26 @@ func TestRefusals(t *testing.T) {
 	f(pipeline.OpRerank, `{"model":"m","query":"q"}`, 400, "documents", "missing_required_parameter")
 	f(pipeline.OpRerank, `{"model":"m","documents":["d"]}`, 400, "query", "missing_required_parameter")
 	f(pipeline.OpRerank, `{"model":"m","query":"q","documents":[]}`, 400, "documents", "invalid_value")
+}
+
+// TestParametersThatFit needs what OpenAI's API takes to be taken, null for everything
+// among it.
+func TestParametersThatFit(t *testing.T) {
+	var nulls strings.Builder
+	for _, list := range shapes[pipeline.OpChat] {
+		for _, s := range list {
+			nulls.WriteString(`,"` + s.param + `":null`)
+		}
+	}
+	for _, more := range []string{
+		nulls.String(), `,"temperature":0,"top_p":1,"presence_penalty":-2,"frequency_penalty":2.0,"logit_bias":{"50256":-100},"user":""`,
+		`,"tools":[],"tool_choice":"auto","parallel_tool_calls":false,"metadata":{},"store":true,"logprobs":true,"top_logprobs":20,"response_format":{"type":"text"},"stop":["a"]`,
+		`,"temperature":2e0,"x_mine":[1]`,
+	} {
+		if a := post(t, pipeline.OpChat, `{"model":"m","messages":[{"role":"developer","content":null},{"role":"user","content":[{"type":"text","text":"a"}]}]`+more+`}`); a.status != 200 {
+			t.Errorf("%s: %s", more, a.body())
+		}
+	}
 }
 
 func TestUnknownPath(t *testing.T) {

@@ -124,6 +124,11 @@ func (t *turn) readMessages(param string, list []byte) *refusal {
 		if role == nil && param == "messages" {
 			return missing(param + "[" + strconv.Itoa(count-1) + "].role")
 		}
+		if param == "messages" {
+			if bad := misfit(count-1, role, content); bad != nil {
+				return bad
+			}
+		}
 		switch {
 		case output != nil: // a tool's result among a response's items
 			role, content = roleTool, output
@@ -144,6 +149,19 @@ func (t *turn) readMessages(param string, list []byte) *refusal {
 		user = last
 	}
 	t.appendContent(user)
+	return nil
+}
+
+// misfit is what is wrong with the role or the content of a message.
+func misfit(i int, role, content []byte) *refusal {
+	switch string(role) {
+	case `"system"`, `"developer"`, `"user"`, `"assistant"`, `"tool"`, `"function"`:
+	default:
+		return invalid("messages["+strconv.Itoa(i)+"].role", "one of system, developer, user, assistant, tool and function")
+	}
+	if given(content) && kind(content) != '"' && kind(content) != '[' {
+		return invalid("messages["+strconv.Itoa(i)+"].content", "a string or an array of parts")
+	}
 	return nil
 }
 
@@ -198,6 +216,11 @@ func (t *turn) readCommon(r *chat.Request) *refusal {
 	}
 	if t.stops, _ = r.Member("stop"); given(t.stops) && kind(t.stops) != '"' && kind(t.stops) != '[' {
 		return invalid("stop", "a string or an array of strings")
+	}
+	for s := range chat.Array(t.stops) {
+		if kind(s) != '"' {
+			return invalid("stop", "a string or an array of strings")
+		}
 	}
 	return nil
 }
