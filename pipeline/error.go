@@ -103,9 +103,10 @@ func FaultOfStatus(status int) Fault {
 		return TimeoutFault
 	case status == 429, status == 503, status == 529:
 		return OverloadFault
-	case status == 401, status == 402, status == 403:
+	case status == 401, status == 402, status == 403, status == 407, status == 421, status == 425, status == 426:
 		// To an upstream the caller is this gateway: its key is wrong or its
-		// account empty, which another upstream's need not be.
+		// account empty, or it speaks to the wrong server, or in the wrong way or
+		// too early. With another upstream that need not be.
 		return UpstreamFault
 	case status < 500:
 		return CallerFault

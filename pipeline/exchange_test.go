@@ -233,7 +233,9 @@ func TestFaults(t *testing.T) {
 	f(Fail(400, "x", io.EOF), CallerFault)
 	f(Fail(408, "x", io.EOF), TimeoutFault)
 	f(Fail(429, "x", io.EOF), OverloadFault)
-	f(Fail(401, "x", io.EOF), UpstreamFault)
+	for _, status := range []int{401, 402, 403, 407, 421, 425, 426} { // of the gateway, not of its client
+		f(Fail(status, "x", io.EOF), UpstreamFault)
+	}
 	f(Fail(500, "x", io.EOF), UpstreamFault)
 	f(&Error{Status: 400, Fault: PolicyFault}, PolicyFault)
 	f(Fail(200, "x", io.EOF), NoFault)

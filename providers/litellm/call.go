@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/chat"
 	"github.com/headrace/headrace/pipeline/sse"
@@ -22,6 +24,8 @@ type call struct {
 	lines  []byte           // the fields of the request, if the transport takes them so
 	edits  []chat.Edit      // of the body
 	model  []byte           // the model, as the upstream calls it
+	stream bool             // the client asks for a stream
+	usage  bool             // with the count of tokens
 	value  []byte           // the same as JSON
 	sent   *pipeline.Buffer // the edited body; nil if it went out as it was
 	name   []byte           // scratch
@@ -56,6 +60,10 @@ func (c *call) send(ctx context.Context, ex *pipeline.Exchange) error {
 			return err
 		}
 		c.choices = choices(ex.Op, r)
+		if c.stream = r.Stream(); c.stream {
+			options, _ := r.Member("stream_options")
+			c.usage = string(chat.Get(options, "include_usage")) == "true"
+		}
 		body = c.edit(ex, r)
 	}
 	var err error
@@ -170,6 +178,9 @@ func (c *call) receive(ex *pipeline.Exchange) error {
 	}
 	c.cleanHeader(h)
 	if status < 300 && isEvents(h.ContentType()) && c.op != pipeline.OpEmbeddings && c.op != pipeline.OpRerank {
+		if !c.stream {
+			return protocolError("the upstream streams its answer although it was not asked to")
+		}
 		c.begin()
 		h.SetContentLength(-1)
 		return nil
@@ -199,6 +210,9 @@ func (c *call) judge(ex *pipeline.Exchange, status int) error {
 			c.refuse(ex, status, p)
 			return nil
 		}
+		if c.stream {
+			return c.restream(h)
+		}
 		if !isJSON(h.ContentType()) {
 			h.SetContentType("application/json")
 		}
@@ -210,6 +224,17 @@ func (c *call) judge(ex *pipeline.Exchange, status int) error {
 		p = textProblem(b, h.ContentType(), status)
 	}
 	c.refuse(ex, status, p)
+	return nil
+}
+
+// restream makes an answer in one piece the stream that was asked for.
+func (c *call) restream(h *fasthttp.ResponseHeader) error {
+	if !streamable(c.op, c.whole.B) {
+		return protocolError("the upstream's answer is no stream although one was asked for")
+	}
+	c.whole.B = appendStream(nil, c.whole.B, c.usage)
+	h.SetContentType("text/event-stream; charset=utf-8")
+	h.SetContentLength(-1)
 	return nil
 }
 
@@ -325,6 +350,7 @@ func (c *call) Close() error {
 	clear(c.edits)
 	c.model = c.model[:0]
 	c.mode, c.given = raw, false
+	c.stream, c.usage = false, false
 	c.end()
 	c.p.calls.Put(c)
 	return err

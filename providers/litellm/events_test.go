@@ -56,7 +56,7 @@ func TestStreams(t *testing.T) {
 	f := func(body, want string) {
 		t.Helper()
 		for _, op := range []pipeline.Operation{pipeline.OpChat, pipeline.OpCompletions} {
-			if got, err := streamed(t, op, chatBody, body, nil); got != want || err != nil {
+			if got, err := streamed(t, op, streamBody, body, nil); got != want || err != nil {
 				t.Fatalf("%q\ngot  %q, %v\nwant %q", body, got, err, want)
 			}
 		}
@@ -77,7 +77,7 @@ func TestStreams(t *testing.T) {
 func TestStreamsThatAreNotWhole(t *testing.T) {
 	f := func(body, want string, status int, code string, fault pipeline.Fault) {
 		t.Helper()
-		got, err := streamed(t, pipeline.OpChat, chatBody, body, nil)
+		got, err := streamed(t, pipeline.OpChat, streamBody, body, nil)
 		if err == nil {
 			t.Fatalf("%q: a clean end after %q", body, got)
 		}
@@ -100,12 +100,12 @@ func TestStreamsThatAreNotWhole(t *testing.T) {
 	// An error of the transport stays what it is, whatever came before.
 	late := &pipeline.Error{Status: 504, Code: "upstream_timeout"}
 	for _, body := range []string{"", role, role + finish} {
-		if got, err := streamed(t, pipeline.OpChat, chatBody, body, late); got != body || err != error(late) {
+		if got, err := streamed(t, pipeline.OpChat, streamBody, body, late); got != body || err != error(late) {
 			t.Fatalf("%q: %q, %v", body, got, err)
 		}
 	}
 	// But after the mark nobody reads on.
-	if got, err := streamed(t, pipeline.OpChat, chatBody, role+finish+done, late); got != role+finish+done || err != nil {
+	if got, err := streamed(t, pipeline.OpChat, streamBody, role+finish+done, late); got != role+finish+done || err != nil {
 		t.Fatalf("%q, %v", got, err)
 	}
 }
@@ -119,20 +119,20 @@ func TestEveryChoiceMustFinish(t *testing.T) {
 			t.Errorf("%s: got %q, %v; whole: %v", request, got, err, whole)
 		}
 	}
-	const two = `{"model":"m","n":2,"messages":[]}`
+	const two = `{"model":"m","n":2,"messages":[],"stream":true}`
 	f(pipeline.OpChat, two, role+finish+ends("1"), true)
 	f(pipeline.OpChat, two, role+ends("1")+ends("0"), true)
 	f(pipeline.OpChat, two, role+`data: {"choices":[{"index":0,"finish_reason":"stop"},{"index":1,"finish_reason":"length"}]}`+"\n\n", true)
 	f(pipeline.OpChat, two, role+finish, false)
 	f(pipeline.OpChat, two, role+finish+finish, false) // said twice
 	f(pipeline.OpChat, two, role+ends("1")+`data: {"choices":[{"index":1,"finish_reason":"stop"}],"usage":{}}`+"\n\n", false)
-	f(pipeline.OpChat, `{"model":"m","messages":[]}`, role+finish, true)
-	f(pipeline.OpChat, `{"model":"m","n":"x","messages":[]}`, role+finish, true)
+	f(pipeline.OpChat, `{"model":"m","messages":[],"stream":true}`, role+finish, true)
+	f(pipeline.OpChat, `{"model":"m","n":"x","messages":[],"stream":true}`, role+finish, true)
 
 	// One for each prompt, and each of these n times.
 	for prompt, count := range map[string]int{`"a"`: 1, `["a","b"]`: 2, `[[1,2],[3],[4]]`: 3, `[1,2,3]`: 1, `[]`: 1} {
 		for n := 1; n <= 2; n++ {
-			request := fmt.Sprintf(`{"model":"m","prompt":%s,"n":%d}`, prompt, n)
+			request := fmt.Sprintf(`{"model":"m","prompt":%s,"n":%d,"stream":true}`, prompt, n)
 			body := role
 			for i := range count * n {
 				f(pipeline.OpCompletions, request, body, false)
@@ -147,7 +147,7 @@ func TestErrorsInStreams(t *testing.T) {
 	f := func(event string, status int, fault pipeline.Fault, want string) {
 		t.Helper()
 		for _, before := range []string{"", ping, role, role + word} {
-			got, err := streamed(t, pipeline.OpChat, chatBody, before+event+done, nil)
+			got, err := streamed(t, pipeline.OpChat, streamBody, before+event+done, nil)
 			if err == nil {
 				t.Fatalf("%q: a clean end after %q", event, got)
 			}
@@ -174,7 +174,7 @@ func TestErrorsInStreams(t *testing.T) {
 
 	// What only looks like one.
 	for _, fine := range []string{`{"id":"c","error":null,"choices":[]}`, `{"choices":[{"delta":{"content":"error"}}],"meta":{"error":"x"}}`} {
-		if got, err := streamed(t, pipeline.OpChat, chatBody, data(fine)+done, nil); err != nil || got != data(fine)+done {
+		if got, err := streamed(t, pipeline.OpChat, streamBody, data(fine)+done, nil); err != nil || got != data(fine)+done {
 			t.Fatalf("%s: %q, %v", fine, got, err)
 		}
 	}
@@ -240,7 +240,7 @@ func TestStreamedResponsesHoldNoSecret(t *testing.T) {
 	c := settings("http://h/v1")
 	c.Key = "sk-canary"
 	tr := &transport{header: events200, pieces: []string{role, `data: {"type":"error","message":"no such key: sk-canary"}` + "\n\n"}}
-	a := ask(t, tr.onto(build(t, c)), exchange(pipeline.OpResponses, `{"model":"m"}`))
+	a := ask(t, tr.onto(build(t, c)), exchange(pipeline.OpResponses, `{"model":"m","stream":true}`))
 	if e := problemOf(t, a.err); a.body != role || strings.Contains(string(e.Body), "canary") {
 		t.Fatalf("%q, %s", a.body, e.Body)
 	}
@@ -265,30 +265,64 @@ func TestInvalidEventsCanPass(t *testing.T) {
 	c.InvalidEvents = pass
 	body := role + "data: {\"broken\n\n" + finish + done
 	tr := &transport{header: events200, pieces: []string{body}}
-	if a := ask(t, tr.onto(build(t, c)), exchange(pipeline.OpChat, chatBody)); a.err != nil || a.body != body {
+	if a := ask(t, tr.onto(build(t, c)), exchange(pipeline.OpChat, streamBody)); a.err != nil || a.body != body {
 		t.Fatalf("%q, %v", a.body, a.err)
 	}
 }
 
-// An upstream may answer a request for a stream with JSON.
+// An answer in one piece to a request for a stream becomes one, as the official client
+// reads it; an error stays an error.
 func TestJSONToAStreamRequest(t *testing.T) {
-	const request = `{"model":"m","stream":true,"messages":[]}`
-	f := func(header, body string, status int) {
+	f := func(op pipeline.Operation, request, header, body string, status int, want string) {
 		t.Helper()
-		tr := &transport{header: header + "\nContent-Type: application/json", pieces: []string{body}}
-		a := ask(t, tr.onto(build(t, settings("http://h/v1"))), exchange(pipeline.OpChat, request))
-		if a.err != nil || a.status != status || a.frames != 1 {
-			t.Fatalf("status %d, %q, %v", a.status, a.body, a.err)
+		tr := &transport{header: header + "\nContent-Type: application/json\nContent-Length: " + fmt.Sprint(len(body)), pieces: []string{body}}
+		a := ask(t, tr.onto(build(t, settings("http://h/v1"))), exchange(op, request))
+		if a.err != nil || a.status != status || a.frames != 1 || a.body != want {
+			t.Errorf("status %d, %v\ngot  %q\nwant %q", a.status, a.err, a.body, want)
+		}
+		if events := strings.HasPrefix(string(a.header.ContentType()), "text/event-stream"); events != (status == 200) || events && a.header.ContentLength() >= 0 {
+			t.Errorf("%s", a.header.Header())
 		}
 	}
-	f("200", `{"choices":[]}`, 200)
-	f("429", `{"error":{"message":"slow","type":"t","param":null,"code":null}}`, 429)
+	const counted = `{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[]}`
+	f(pipeline.OpChat, streamBody, "200", `{"id":"c","object":"chat.completion","choices":[]}`, 200, `data: {"id":"c","object":"chat.completion.chunk","choices":[]}`+"\n\n"+done)
+	answer := `{"id":"c", "object":"chat.completion","created":1,"choices":[{"index":0,"message":{"role":"assistant","content":"a\nb","tool_calls":[{"id":"x","type":"function","function":{"name":"f","arguments":"{}"}},{"index":7,"id":"y"}]},"logprobs":null,"finish_reason":"tool_calls"},{"index":1,"message":{"role":"assistant","content":"c"},"finish_reason":"stop"}],"usage":{"total_tokens":3},"x":[1]}`
+	chunk := `data: {"id":"c","object":"chat.completion.chunk","created":1,"choices":[{"index":0,"delta":{"role":"assistant","content":"a\nb","tool_calls":[{"index":0,"id":"x","type":"function","function":{"name":"f","arguments":"{}"}},{"index":1,"id":"y"}]},"logprobs":null,"finish_reason":"tool_calls"},{"index":1,"delta":{"role":"assistant","content":"c"},"finish_reason":"stop"}],"x":[1]}` + "\n\n"
+	f(pipeline.OpChat, streamBody, "200", answer, 200, chunk+done)
+	f(pipeline.OpChat, counted, "200", answer, 200, chunk+`data: {"id":"c","object":"chat.completion.chunk","created":1,"choices":[],"usage":{"total_tokens":3},"x":[1]}`+"\n\n"+done)
+	f(pipeline.OpCompletions, `{"model":"m","prompt":"x","stream":true}`, "200", `{"object":"text_completion","choices":[{"index":0,"text":"a","finish_reason":"stop"}]}`, 200,
+		`data: {"object":"text_completion","choices":[{"index":0,"text":"a","finish_reason":"stop"}]}`+"\n\n"+done)
+	const slow = `{"error":{"message":"slow","type":"t","param":null,"code":null}}`
+	f(pipeline.OpChat, streamBody, "429", slow, 429, slow)
+
+	f(pipeline.OpChat, streamBody, "200", `{"choices":[{},{"message":null},{"message":{}},{"message":{"tool_calls":[]}}]}`, 200,
+		`data: {"choices":[{},{"delta":{}},{"delta":{}},{"delta":{"tool_calls":[]}}]}`+"\n\n"+done)
+
+	// What cannot be made a stream, and a stream that nobody asked for.
+	g := func(op pipeline.Operation, request, kind, body string) {
+		t.Helper()
+		a := asked(t, op, request, "200\nContent-Type: "+kind, body)
+		if e := problemOf(t, a.err); e.Status != 502 || e.Code != "upstream_protocol" || e.Fault != pipeline.UpstreamFault || a.body != "" {
+			t.Errorf("%s: %q, %v", body, a.body, a.err)
+		}
+	}
+	g(pipeline.OpChat, streamBody, "application/json", `{"a":1}`)
+	g(pipeline.OpResponses, `{"model":"m","input":"x","stream":true}`, "application/json", `{"id":"r","output":[]}`)
+	g(pipeline.OpChat, chatBody, "text/event-stream", role+finish+done)
+	g(pipeline.OpResponses, `{"model":"m","input":"x"}`, "text/event-stream", "data: {}\n\n")
+}
+
+// asked makes one call with a body of the test's own.
+func asked(t *testing.T, op pipeline.Operation, request, header, body string) answer {
+	t.Helper()
+	tr := &transport{header: header, pieces: []string{body}}
+	return ask(t, tr.onto(build(t, settings("http://h/v1"))), exchange(op, request))
 }
 
 func TestContentTypeOfStreams(t *testing.T) {
 	for _, ct := range []string{"text/event-stream", "Text/Event-Stream", "text/event-stream;charset=utf-8", "text/event-stream ; x=y"} {
 		tr := &transport{header: "200\nContent-Type: " + ct, pieces: []string{role, finish, done}}
-		if a := ask(t, tr.onto(build(t, settings("http://h/v1"))), exchange(pipeline.OpChat, chatBody)); a.err != nil || a.body != role+finish+done || a.header.ContentLength() >= 0 {
+		if a := ask(t, tr.onto(build(t, settings("http://h/v1"))), exchange(pipeline.OpChat, streamBody)); a.err != nil || a.body != role+finish+done || a.header.ContentLength() >= 0 {
 			t.Fatalf("%s: %q, %v", ct, a.body, a.err)
 		}
 	}
@@ -332,7 +366,7 @@ func TestCallAllocatesNothing(t *testing.T) {
 	named := headers(exchange(pipeline.OpChat, chatBody))
 	named.Target = &pipeline.Target{Model: "gpt-4o"}
 	f("a call with another model name", named, &quiet{kind: "application/json", pieces: [][]byte{json}})
-	f("a stream", headers(exchange(pipeline.OpChat, chatBody)), &quiet{kind: "text/event-stream", pieces: [][]byte{[]byte(role), []byte(word + word), []byte(finish + done)}})
+	f("a stream", headers(exchange(pipeline.OpChat, streamBody)), &quiet{kind: "text/event-stream", pieces: [][]byte{[]byte(role), []byte(word + word), []byte(finish + done)}})
 }
 
 // quiet is a transport that allocates nothing.
@@ -378,7 +412,7 @@ func FuzzStream(f *testing.F) {
 			tr.pieces = append(tr.pieces, rest[:n])
 			rest = rest[n:]
 		}
-		a := ask(t, tr.onto(build(t, settings("http://h/v1"))), exchange(pipeline.OpChat, chatBody))
+		a := ask(t, tr.onto(build(t, settings("http://h/v1"))), exchange(pipeline.OpChat, streamBody))
 		if a.err == nil && !strings.Contains(a.body, "[DONE]") {
 			t.Fatalf("%q ends cleanly with %q", body, a.body)
 		}

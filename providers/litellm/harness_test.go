@@ -111,7 +111,10 @@ func (t *transport) onto(p *provider) *provider {
 	return p
 }
 
-const chatBody = `{"model":"gpt","messages":[{"role":"user","content":"hi"}]}`
+const (
+	chatBody   = `{"model":"gpt","messages":[{"role":"user","content":"hi"}]}`
+	streamBody = `{"model":"gpt","messages":[{"role":"user","content":"hi"}],"stream":true}`
+)
 
 var paths = map[pipeline.Operation]string{
 	pipeline.OpChat:        "/v1/chat/completions",

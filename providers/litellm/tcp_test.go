@@ -143,7 +143,7 @@ func TestFaults(t *testing.T) {
 	f("two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}\x00cut", "", 502, "upstream_protocol")
 	f("json cut", whole("200 OK", `{"a":1}`)[:len(whole("200 OK", `{"a":1}`))-3]+"\x00cut", "", 502, "upstream_cut")
 	f("json until the connection ends, cut", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"a\":[\x00cut", "", 502, "upstream_protocol")
-	f("json", whole("200 OK", `{"a":1}`), `{"a":1}`, 200, "")
+	f("json", whole("200 OK", `{"choices":[]}`), "data: {\"choices\":[]}\n\n"+done, 200, "")
 	f("error", whole("429 Too Many", `{"error":{"message":"m","type":"t","param":null,"code":null}}`), `{"error":{"message":"m","type":"t","param":null,"code":null}}`, 429, "")
 	f("stream", chunkedEvents+chunks(role, word, finish, done)+last, role+word+finish+done, 200, "")
 	f("stream without the mark", chunkedEvents+chunks(role, word, finish)+last, role+word+finish+done, 200, "")
@@ -167,11 +167,11 @@ func TestConnectionIsReused(t *testing.T) {
 		if n%2 == 0 {
 			return chunkedEvents + chunks(role, finish, done) + last
 		}
-		return whole("200 OK", "{}")
+		return whole("200 OK", `{"choices":[]}`)
 	})
 	p := build(t, settings(s.url))
 	for range 6 {
-		if a := ask(t, p, exchange(pipeline.OpChat, chatBody)); a.err != nil {
+		if a := ask(t, p, exchange(pipeline.OpChat, streamBody)); a.err != nil {
 			t.Fatal(a.err)
 		}
 	}
@@ -190,7 +190,7 @@ func TestEndOfContextClosesTheConnection(t *testing.T) {
 		p := build(t, c)
 		scope := new(pipeline.Scope)
 		scope.Begin(context.Background())
-		ex := exchange(pipeline.OpChat, chatBody)
+		ex := exchange(pipeline.OpChat, streamBody)
 		time.AfterFunc(50*time.Millisecond, func() { scope.Cancel(pipeline.ErrClientGone) })
 		err := p.Call(scope, ex)
 		for n := 0; err == nil; n++ {
@@ -222,7 +222,7 @@ func TestNobodyListens(t *testing.T) {
 	}
 	address := l.Addr().String()
 	_ = l.Close()
-	a := ask(t, build(t, settings("http://"+address+"/v1")), exchange(pipeline.OpChat, chatBody))
+	a := ask(t, build(t, settings("http://"+address+"/v1")), exchange(pipeline.OpChat, streamBody))
 	if e := problemOf(t, a.err); e.Status != 502 || e.Code != "upstream_unreachable" || strings.Contains(e.Error(), address) {
 		t.Fatalf("%v", e)
 	}
@@ -231,7 +231,7 @@ func TestNobodyListens(t *testing.T) {
 func BenchmarkCall(b *testing.B) {
 	p := build(b, settings("http://127.0.0.1:4000/v1"))
 	p.main.transport = &quiet{kind: "application/json", pieces: [][]byte{[]byte(`{"id":"chatcmpl-1","choices":[]}`)}}
-	ex := exchange(pipeline.OpChat, chatBody)
+	ex := exchange(pipeline.OpChat, streamBody)
 	defer ex.Release()
 	for _, n := range []string{"Accept", "User-Agent", "X-Stainless-Lang", "X-Stainless-Os", "X-Request-Id", "Authorization", "Accept-Encoding"} {
 		ex.Request.Header.Set(n, "some value")
@@ -249,7 +249,7 @@ func BenchmarkCall(b *testing.B) {
 func BenchmarkEvents(b *testing.B) {
 	p := build(b, settings("http://127.0.0.1:4000/v1"))
 	p.main.transport = &quiet{kind: "text/event-stream", pieces: [][]byte{[]byte(role), []byte(word), []byte(word), []byte(word), []byte(word), []byte(word), []byte(word), []byte(word), []byte(finish), []byte(done)}}
-	ex := exchange(pipeline.OpChat, chatBody)
+	ex := exchange(pipeline.OpChat, streamBody)
 	defer ex.Release()
 	b.ReportAllocs()
 	for b.Loop() {
