@@ -34,9 +34,13 @@ func (c *runCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	defer signal.Stop(signals)
+	// A signal that finds no room is lost. Of those to reload one that waits will do for
+	// all, so that they never take the room of one to end.
+	end, reload := make(chan os.Signal, 2), make(chan os.Signal, 1)
+	signal.Notify(end, syscall.SIGTERM, syscall.SIGINT)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(end)
+	defer signal.Stop(reload)
 	log.Info("listening", "url", "http://"+server.Addr().String()+"/v1", "admin", address(server), "config", file, "version", version())
 
 	served := make(chan error, 1)
@@ -45,10 +49,9 @@ func (c *runCmd) Run(e *env) error {
 		select {
 		case err := <-served:
 			return err
-		case sig := <-signals:
-			if sig != syscall.SIGHUP {
-				return c.stop(server, signals, log, sig)
-			}
+		case sig := <-end:
+			return c.stop(server, end, log, sig)
+		case <-reload:
 			if err := server.Reload(context.Background()); err != nil {
 				log.Error("the new configuration is not used", "err", err)
 				continue
@@ -59,20 +62,15 @@ func (c *runCmd) Run(e *env) error {
 }
 
 // stop drains the server; a second signal stops waiting.
-func (c *runCmd) stop(server *proxy.Server, signals <-chan os.Signal, log *slog.Logger, sig os.Signal) error {
+func (c *runCmd) stop(server *proxy.Server, end <-chan os.Signal, log *slog.Logger, sig os.Signal) error {
 	log.Info("shutting down; running answers are waited for", "signal", sig.String())
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
-		for {
-			select {
-			case s := <-signals:
-				if s != syscall.SIGHUP {
-					cancel()
-				}
-			case <-ctx.Done():
-				return
-			}
+		select {
+		case <-end:
+			cancel()
+		case <-ctx.Done():
 		}
 	}()
 	if err := server.Shutdown(ctx); err != nil {

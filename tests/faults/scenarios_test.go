@@ -196,6 +196,24 @@ func TestStopWithCrowd(t *testing.T) {
 	}
 }
 
+// TestStopAfterManyReloads: a gateway that has been told to reload more often than it can
+// is told once to stop, and does.
+func TestStopAfterManyReloads(t *testing.T) {
+	t.Parallel()
+	r := newShipped(t, harness.Binary(t), false)
+	for range 3 {
+		// Of the same signal only one can be pending: each needs a moment.
+		for range 200 {
+			r.Signal(t, syscall.SIGHUP)
+			time.Sleep(200 * time.Microsecond)
+		}
+	}
+	r.Signal(t, syscall.SIGTERM)
+	if err := r.Wait(t); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestReloadUnderLoad: a hundred reloads, and no request notices.
 func TestReloadUnderLoad(t *testing.T) {
 	r := newShipped(t, harness.Binary(t), false)
