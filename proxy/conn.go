@@ -142,11 +142,17 @@ func (c *conn) fill() error {
 	if n > 0 || err == nil {
 		return nil
 	}
-	if err == io.EOF && (c.w > c.ok || c.wire.state != wireRequestLine) {
+	begun := c.w > c.ok || c.wire.state != wireRequestLine
+	switch {
+	case err == io.EOF && begun:
 		err = errCut
+	case isTimeout(err) && !begun:
+		// A client that opened the connection ahead of its first request would
+		// take a 408 for the answer to it.
+		err = io.EOF
 	}
 	c.bad = err
-	c.sham = c.served && c.wire.inHead() && isTimeout(err) && (c.w > c.ok || c.wire.state != wireRequestLine)
+	c.sham = c.served && c.wire.inHead() && isTimeout(err) && begun
 	c.shrink()
 	return err
 }

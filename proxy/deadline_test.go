@@ -49,6 +49,7 @@ func TestDeadlinesOfKeptConnections(t *testing.T) {
 	f(0, piece, 408)
 	f(1, piece, 408)
 	f(30, piece, 408)
+	f(0, "", 0)
 	f(1, "", 0)
 	f(30, "", 0)
 	all.Wait()
