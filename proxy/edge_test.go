@@ -370,6 +370,11 @@ func TestPaths(t *testing.T) {
 	f("POST", "/v1/ch%61t/%63ompletions", `{"op":"chat","uri":"/v1/chat/completions","method":"POST","n":61}`)
 	f("POST", "/%65mbeddings?a", `{"op":"embeddings","uri":"/v1/embeddings?a","method":"POST","n":61}`)
 	f("GET", "/v1/files/%2541", `{"op":"other","uri":"/v1/files/%2541","method":"GET","n":0}`)
+	// A client that has the version in its base puts it in front again.
+	f("POST", "/v1/v1/embeddings?a", `{"op":"embeddings","uri":"/v1/embeddings?a","method":"POST","n":61}`)
+	f("POST", "/v1/v2/rerank", `{"op":"rerank","uri":"/v1/rerank","method":"POST","n":61}`)
+	f("GET", "/v1/v1/files", `{"op":"other","uri":"/v1/files","method":"GET","n":0}`)
+	f("GET", "/v1/v2/files", `{"op":"other","uri":"/v1/v2/files","method":"GET","n":0}`)
 	// A slash at the end of an operation's path means nothing.
 	f("POST", "/v1/chat/completions/", `{"op":"chat","uri":"/v1/chat/completions/","method":"POST","n":61}`)
 	f("POST", "/embeddings/?a", `{"op":"embeddings","uri":"/v1/embeddings/?a","method":"POST","n":61}`)

@@ -47,6 +47,11 @@ func canonical(uri []byte) (target, error) {
 	if plain := unescaped(path); len(plain) != len(path) {
 		t.uri, t.path, t.moved = append(bytes.Clone(plain), t.uri[len(path):]...), plain, true
 	}
+	// Some clients put the version in front by themselves, also of a base that ends
+	// in one.
+	if rest, ok := bytes.CutPrefix(t.path, versioned[:3]); ok && (bytes.HasPrefix(rest, versioned) || string(rest) == "/v2/rerank") {
+		t.uri, t.path, t.moved = t.uri[3:], rest, true
+	}
 	t.recognise()
 	return t, nil
 }

@@ -281,6 +281,18 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// TestRerankOfAModel: at the replaced service's path too, a model that is named is asked.
+func TestRerankOfAModel(t *testing.T) {
+	t.Parallel()
+	g := harness.Start(t, "gateway.yaml")
+	for _, model := range []string{"", `"model":"m",`} {
+		a := send(t, g.Root+"/rerank", `{`+model+`"query":"capital of France","documents":["Berlin","Paris is the capital of France"],"top_n":1}`, "Content-Type", "application/json")
+		if a.StatusCode != 200 || !strings.Contains(a.body, `"results":[{"index":1,`) {
+			t.Errorf("%s: %v", model, a)
+		}
+	}
+}
+
 // TestEverythingElse: what no route knows goes to the upstream as it is.
 func TestEverythingElse(t *testing.T) {
 	t.Parallel()
