@@ -9,6 +9,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
 )
 
@@ -20,15 +21,15 @@ type cors struct {
 	origins []string // beside the next two
 	every   bool     // page may
 	local   bool     // pages from this machine may
+	open    bool     // requests need no key
 }
 
 // newCORS reads the setting. Where nobody needs a key, whatever page a user looks at
 // could spend their money, so that "*" stands for pages of their own machine.
 func newCORS(snap *config.Snapshot) cors {
-	c := cors{origins: snap.Server.Origins}
+	c := cors{origins: snap.Server.Origins, open: !snap.Guarded && !snap.Server.Open}
 	if slices.Contains(c.origins, "*") {
-		c.every = snap.Guarded || snap.Server.Open
-		c.local = !c.every
+		c.every, c.local = !c.open, c.open
 	}
 	return c
 }
@@ -95,14 +96,37 @@ func (s *Server) preflight(ctx *fasthttp.RequestCtx) bool {
 		}
 		out.Set(fasthttp.HeaderAccessControlMaxAge, "600")
 	} else {
-		const most = 200
-		setError(ctx, refuse(403, "origin_not_allowed", "", fmt.Errorf(
-			"pages of %q may not use this gateway; its setting server.origins says which may", origin[:min(len(origin), most)])))
+		setError(ctx, notAllowed(origin))
 	}
 	out.SetBytesV("X-Request-Id", requestID(nil, h.Peek("X-Request-Id")))
 	st.cors.share(ctx, out)
 	st.nowhere.metrics.requests[ctx.Response.StatusCode()/100].Inc()
 	return true
+}
+
+func notAllowed(origin []byte) *pipeline.Error {
+	const most = 200
+	return refuse(403, "origin_not_allowed", "", fmt.Errorf(
+		"pages of %q may not use this gateway; its setting server.origins says which may", origin[:min(len(origin), most)]))
+}
+
+// admit refuses what a page that may not use the gateway can send without asking, by
+// the standard: it would not see the answer, but where no key is needed, the request
+// would be carried out.
+func (c *cors) admit(h *fasthttp.RequestHeader) error {
+	if !c.open || h.IsGet() || h.IsHead() {
+		return nil
+	}
+	origin := h.Peek(fasthttp.HeaderOrigin)
+	if len(origin) == 0 || c.allows(origin) {
+		return nil
+	}
+	kind, _, _ := bytes.Cut(h.ContentType(), []byte{';'})
+	switch string(bytes.ToLower(bytes.TrimSpace(kind))) {
+	case "", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data":
+		return notAllowed(origin)
+	}
+	return nil
 }
 
 // isNameList reports whether b is a list of header names.

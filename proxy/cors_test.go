@@ -129,3 +129,29 @@ func TestOptionsWithoutPages(t *testing.T) {
 		t.Errorf("two preflights: %s", got)
 	}
 }
+
+// TestPagesCannotPostUnasked needs a gateway without keys to carry out nothing that a
+// foreign page sends without a preflight.
+func TestPagesCannotPostUnasked(t *testing.T) {
+	open, closed, all := startCORS(t, "", ""), startCORS(t, guarded, ""), startCORS(t, "", "open: true")
+	f := func(b browser, origin, kind string, status int) {
+		t.Helper()
+		request := strings.Replace(post(plainBody), "Content-Type: application/json\r\n", kind+origin+"Authorization: Bearer k\r\n", 1)
+		if resp := b.ask(request); resp.StatusCode != status {
+			t.Errorf("%q, %q: %d, want %d", origin, kind, resp.StatusCode, status)
+		}
+	}
+	const far, near, none = "Origin: https://app.example\r\n", "Origin: http://localhost:1\r\n", ""
+	for _, kind := range []string{"", "Content-Type: text/plain;charset=UTF-8\r\n", "Content-Type: TEXT/PLAIN\r\n", "Content-Type: application/x-www-form-urlencoded\r\n", "Content-Type: multipart/form-data; boundary=x\r\n"} {
+		f(open, far, kind, 403)
+		f(open, "Origin: null\r\n", kind, 403)
+		f(open, near, kind, 200)
+		f(open, none, kind, 200)
+		f(closed, far, kind, 200) // it showed the key
+		f(all, far, kind, 200)
+	}
+	f(open, far, "Content-Type: application/json\r\n", 200) // the browser has asked, or it is none
+	if resp := open.ask("GET /v1/models HTTP/1.1\r\nHost: a\r\n" + far + "\r\n"); resp.StatusCode != 200 {
+		t.Errorf("a page that reads: %d", resp.StatusCode)
+	}
+}

@@ -63,6 +63,9 @@ func (j *job) run() error {
 	if s := j.s; s.running.Add(1) > s.maxRunning.Load() {
 		return &pipeline.Error{Status: 503, Code: "overloaded", Fault: pipeline.OverloadFault, RetryAfter: time.Second, Err: errBusy}
 	}
+	if err := j.site.cors.admit(&j.ctx.Request.Header); err != nil {
+		return err
+	}
 	path, err := canonical(j.ctx.Request.Header.RequestURI())
 	if err != nil {
 		return err
@@ -267,7 +270,7 @@ func (j *job) own(h *fasthttp.ResponseHeader) {
 
 // copyKept keeps, for an error, what the stages had already said about it.
 func copyKept(to, from *fasthttp.ResponseHeader) {
-	for _, name := range [...]string{"X-Headrace-Cache", "Retry-After", "Allow"} {
+	for _, name := range [...]string{"X-Headrace-Cache", "Retry-After", "Allow", "Accept-Encoding"} {
 		if v := from.Peek(name); len(v) > 0 {
 			to.SetBytesV(name, v)
 		}

@@ -155,7 +155,10 @@ func TestBadBodies(t *testing.T) {
 	chunked := "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 	r.wantError(chunked+"800\r\n"+strings.Repeat(" ", 0x800)+"\r\n0\r\n\r\n", 413, "request_too_large")
 	r.wantError(chunked+"2 \r\n{}\r\n0\r\n\r\n", 400, "malformed_request")
-	r.wantError(strings.Replace(post("x"), "Content-Type", "Content-Encoding: gzip\r\nContent-Type", 1), 415, "unsupported_content_encoding")
+	resp := r.wantError(strings.Replace(post("x"), "Content-Type", "Content-Encoding: gzip\r\nContent-Type", 1), 415, "unsupported_content_encoding")
+	if resp.Header.Get("Accept-Encoding") != "identity" {
+		t.Errorf("415 does not say what is accepted: %v", resp.Header)
+	}
 	r.wantError("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9999\r\n\r\n", 413, "request_too_large")
 	if called {
 		t.Error("a bad request reached the provider")

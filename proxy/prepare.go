@@ -128,6 +128,7 @@ func (p *prepare) read(ex *pipeline.Exchange) error {
 		return refuse(400, "missing_body", "", errNoBody)
 	}
 	if enc := ex.Request.Header.Peek("Content-Encoding"); len(enc) > 0 && !equalFold(enc, "identity") {
+		ex.Response.Header.Set("Accept-Encoding", "identity")
 		return refuse(415, "unsupported_content_encoding", "", errEncoding)
 	}
 	size := ex.Request.UploadSize
