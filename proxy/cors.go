@@ -81,9 +81,12 @@ func (c *cors) share(ctx *fasthttp.RequestCtx, h *fasthttp.ResponseHeader) {
 // preflight answers a browser that asks whether a page may send a request, and
 // reports whether ctx is that. Browsers show no key here.
 func (s *Server) preflight(ctx *fasthttp.RequestCtx) bool {
+	if !ctx.IsOptions() {
+		return false
+	}
 	h := &ctx.Request.Header
 	origin := h.Peek(fasthttp.HeaderOrigin)
-	if !ctx.IsOptions() || len(origin) == 0 || len(h.Peek(fasthttp.HeaderAccessControlRequestMethod)) == 0 {
+	if len(origin) == 0 || len(h.Peek(fasthttp.HeaderAccessControlRequestMethod)) == 0 {
 		return false
 	}
 	st, out := s.site.Load(), &ctx.Response.Header
