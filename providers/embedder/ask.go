@@ -18,8 +18,37 @@ import (
 // maxAnswer bounds what an upstream may answer.
 const maxAnswer = 128 << 20
 
-// ask gets the vectors of texts in one call.
+// ask gets the vectors of texts in one call. An upstream that cannot pack vectors is asked
+// again, in words that every upstream knows, and from then on so.
 func (e *embedder) ask(ctx context.Context, texts []string) ([][]float32, error) {
+	encoding := e.Encoding
+	if encoding == "auto" {
+		encoding = "base64"
+		if e.plain.Load() {
+			encoding = ""
+		}
+	}
+	vectors, err := e.askFor(ctx, texts, encoding)
+	if refused, ok := errors.AsType[*refusal](err); ok && e.Encoding == "auto" && encoding != "" && refused.ofRequest() {
+		again, err := e.askFor(ctx, texts, "")
+		if err == nil {
+			e.plain.Store(true)
+			return again, nil
+		}
+	}
+	return vectors, err
+}
+
+// A refusal is an upstream's status in place of vectors.
+type refusal struct{ status int }
+
+func (r *refusal) Error() string { return fmt.Sprintf("the upstream answered with status %d", r.status) }
+
+// ofRequest reports whether something in the request may be what was refused.
+func (r *refusal) ofRequest() bool { return r.status == 400 || r.status == 415 || r.status == 422 }
+
+// askFor makes one call. An empty encoding leaves it to the upstream.
+func (e *embedder) askFor(ctx context.Context, texts []string, encoding string) ([][]float32, error) {
 	ex := pipeline.Acquire(ctx)
 	defer ex.Release()
 	h := &ex.Request.Header
@@ -28,7 +57,7 @@ func (e *embedder) ask(ctx context.Context, texts []string) ([][]float32, error)
 	h.SetHost("embedder")
 	h.SetContentType("application/json")
 	ex.Op, ex.Route = pipeline.OpEmbeddings, "embedder"
-	ex.Request.Body = e.body(texts)
+	ex.Request.Body = e.body(texts, encoding)
 	h.SetContentLength(len(ex.Request.Body))
 	if err := e.provider.Call(ex.Context(), ex); err != nil {
 		return nil, fmt.Errorf("embed %d texts with %q: %w", len(texts), e.Config.Model, err)
@@ -47,7 +76,7 @@ func (e *embedder) ask(ctx context.Context, texts []string) ([][]float32, error)
 	return vectors, nil
 }
 
-func (e *embedder) body(texts []string) []byte {
+func (e *embedder) body(texts []string, encoding string) []byte {
 	b := chat.AppendString([]byte(`{"model":`), e.Config.Model)
 	b = append(b, `,"input":[`...)
 	for i, t := range texts {
@@ -60,10 +89,8 @@ func (e *embedder) body(texts []string) []byte {
 	if e.Dimensions > 0 {
 		b = strconv.AppendInt(append(b, `,"dimensions":`...), int64(e.Dimensions), 10)
 	}
-	if e.Base64 {
-		b = append(b, `,"encoding_format":"base64"`...)
-	} else {
-		b = append(b, `,"encoding_format":"float"`...)
+	if encoding != "" {
+		b = append(append(append(b, `,"encoding_format":"`...), encoding...), '"')
 	}
 	return append(b, '}')
 }
@@ -97,7 +124,7 @@ func readAnswer(ex *pipeline.Exchange) ([]byte, error) {
 	}
 	if fault != pipeline.NoFault {
 		return nil, &pipeline.Error{
-			Status: 502, Code: "upstream_error", Fault: fault, Err: fmt.Errorf("the upstream answered with status %d", status),
+			Status: 502, Code: "upstream_error", Fault: fault, Err: &refusal{status},
 		}
 	}
 	return b, nil

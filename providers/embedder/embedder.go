@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/binary"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,7 +25,7 @@ var source string
 
 // Component describes embedder to a registry.
 var Component = config.Define[pipeline.Embedder]("embedder", Config{
-	Batch: 256, Parallel: 4, Questions: 256, Timeout: 30 * time.Second, Cache: 64 << 20,
+	Encoding: "auto", Batch: 256, Parallel: 4, Questions: 256, Timeout: 30 * time.Second, Cache: 64 << 20,
 }, source)
 
 // Config turns texts into vectors by asking an upstream for embeddings.
@@ -36,9 +37,10 @@ type Config struct {
 	// Dimensions is the length of vectors to ask for. At 0 it is the model's
 	// own. A vector of another length is an error.
 	Dimensions int `yaml:"dimensions" check:"min=0,max=16384"`
-	// Base64 asks for packed vectors, which are half as long on the wire. Not
-	// every upstream knows them.
-	Base64 bool `yaml:"base64"`
+	// Encoding is base64 to ask for packed vectors, which are half as long on the
+	// wire and quicker to read, float for numbers, or auto for packed ones until
+	// the upstream refuses to pack them. Either is taken, whatever was asked for.
+	Encoding string `yaml:"encoding" check:"enum=auto|float|base64"`
 	// QueryPrefix is put in front of questions, for models that want it.
 	QueryPrefix string `yaml:"query_prefix"`
 	// PassagePrefix is put in front of what is stored, for models that want it.
@@ -91,6 +93,7 @@ type embedder struct {
 	asking   chan struct{} // and for questions
 	fleet
 	flights map[key]place // guarded by fleet.mu
+	plain   atomic.Bool   // the upstream has refused to pack vectors, and then made some
 
 	texts, calls *prometheus.CounterVec
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -112,7 +113,7 @@ func TestEmbed(t *testing.T) {
 	}
 	f(2, "a", "dddd")
 	f(3, strings.Repeat("x", 300))
-	if want := `{"model":"m","input":["dddd"],"encoding_format":"float"}`; u.requests[1] != want {
+	if want := `{"model":"m","input":["dddd"],"encoding_format":"base64"}`; u.requests[1] != want {
 		t.Errorf("asked %s, want %s", u.requests[1], want)
 	}
 	if e.Model() != "m" {
@@ -122,7 +123,7 @@ func TestEmbed(t *testing.T) {
 
 func TestSettings(t *testing.T) {
 	u := &upstream{}
-	e := build(t, `dimensions: 2, base64: true, query_prefix: "query: ", passage_prefix: "passage: ", batch: 2, parallel: 1, cache: 0`, u)
+	e := build(t, `dimensions: 2, encoding: base64, query_prefix: "query: ", passage_prefix: "passage: ", batch: 2, parallel: 1, cache: 0`, u)
 	if _, err := e.Embed(t.Context(), []string{"a", "b", "c"}, pipeline.ForStoring); err != nil {
 		t.Fatal(err)
 	}
@@ -156,8 +157,8 @@ func TestEncodings(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got [2][][]float32
-	for i, packed := range []bool{false, true} {
-		e := build(t, fmt.Sprintf("base64: %v, batch: 1", packed), p.(pipeline.Provider))
+	for i, encoding := range []string{"float", "base64"} {
+		e := build(t, "encoding: "+encoding+", batch: 1", p.(pipeline.Provider))
 		if got[i], err = e.Embed(t.Context(), []string{"hello world", "你好"}, pipeline.ForAsking); err != nil {
 			t.Fatal(err)
 		}
@@ -165,6 +166,45 @@ func TestEncodings(t *testing.T) {
 	if d := cmp.Diff(got[0], got[1]); d != "" || len(got[0][0]) < 8 {
 		t.Error(d)
 	}
+}
+
+// An upstream that refuses to pack vectors is asked without that, from then on. One that
+// refuses something else goes on being asked for packed ones.
+func TestAutoEncoding(t *testing.T) {
+	f := func(settings string, status int, refuses string, want ...string) {
+		t.Helper()
+		u := &upstream{}
+		e := build(t, settings, provides(func(ctx context.Context, ex *pipeline.Exchange) error {
+			if strings.Contains(string(ex.Request.Body), refuses) {
+				u.requests = append(u.requests, string(ex.Request.Body))
+				ex.Response.Header.SetStatusCode(status)
+				ex.Response.SetBody([]byte(`{"error":{"message":"no"}}`))
+				return nil
+			}
+			return u.Call(ctx, ex)
+		}))
+		for i := range 2 {
+			_, err := e.Embed(t.Context(), []string{fmt.Sprint("text", i)}, pipeline.ForAsking)
+			if good := refuses != "text"; good != (err == nil) && status == 400 {
+				t.Errorf("%s: %v", settings, err)
+			}
+		}
+		var got []string
+		for _, r := range u.requests {
+			s, _ := chat.Text(chat.Get([]byte(r), "encoding_format"))
+			got = append(got, s)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s, status %d: asked for %q; want %q", settings, status, got, want)
+		}
+	}
+	f("batch: 1", 400, "base64", "base64", "", "")
+	f("batch: 1", 422, "base64", "base64", "", "")
+	f("batch: 1", 400, "nothing", "base64", "base64")
+	f("batch: 1", 400, "text", "base64", "", "base64", "")
+	f("batch: 1", 500, "text", "base64", "base64")
+	f("batch: 1, encoding: float", 500, "nothing", "float", "float")
+	f("batch: 1, encoding: base64", 500, "base64", "base64", "base64")
 }
 
 // A string may be written in more than one way.
@@ -318,6 +358,11 @@ func TestBadAnswers(t *testing.T) {
 		t.Error("a panic, and no error")
 	}
 }
+
+// provides is a provider made of a function.
+type provides func(context.Context, *pipeline.Exchange) error
+
+func (f provides) Call(ctx context.Context, ex *pipeline.Exchange) error { return f(ctx, ex) }
 
 type panics struct{}
 
