@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"errors"
+	"fmt"
 )
 
 // A wire judges the lines that a client sends: those of the head, and those
@@ -50,11 +51,30 @@ type violation struct {
 	status int
 	code   string
 	reason string
+	about  *violation // of which this says more; nil for most
 }
 
 func (v *violation) Error() string { return v.reason }
 
-func malformed(reason string) *violation { return &violation{400, "malformed_request", reason} }
+// of says in which header it is, or what was there instead of what should be. It never
+// shows the value of a header that holds a secret.
+func (v *violation) of(what string, b []byte) error {
+	const most = 60
+	return &violation{v.status, v.code, fmt.Sprintf("%s%s %q", v.reason, what, b[:min(len(b), most)]), v}
+}
+
+// Is makes a violation that says more the same as that which it says more about.
+func (v *violation) Is(target error) bool { return error(v.about) == target }
+
+// What of is told of.
+const (
+	asSent  = "; got"
+	itIs    = "; it is"
+	inField = "; it is that of the header"
+	inName  = "; the line begins with"
+)
+
+func malformed(reason string) *violation { return &violation{400, "malformed_request", reason, nil} }
 
 // The violations, made once.
 var (
@@ -74,14 +94,14 @@ var (
 	errTrailer     = malformed("the trailer of the chunked body holds a field that may not be there")
 	errBlank       = malformed("the connection carries empty lines instead of a request")
 	errCut         = malformed("the connection ended in the middle of the request")
-	errCodings     = &violation{501, "unsupported_transfer_coding", "of the transfer codings only chunked is supported"}
-	errVersion     = &violation{505, "unsupported_http_version", "only HTTP/1.1 and HTTP/1.0 are supported"}
-	errMethod      = &violation{501, "unsupported_method", "the request method is not supported"}
-	errExpect      = &violation{417, "unsupported_expectation", "of the expectations only 100-continue is met here"}
-	errUpgrade     = &violation{501, "unsupported_upgrade", "this server does not switch protocols"}
-	errFields      = &violation{431, "too_many_headers", "the request has more than 100 headers"}
-	errLong        = &violation{414, "request_target_too_long", "the request line is longer than this server accepts"}
-	errHead        = &violation{431, "request_header_too_large", "the request head is larger than this server accepts"}
+	errCodings     = &violation{501, "unsupported_transfer_coding", "of the transfer codings only chunked is supported", nil}
+	errVersion     = &violation{505, "unsupported_http_version", "only HTTP/1.1 and HTTP/1.0 are supported", nil}
+	errMethod      = &violation{501, "unsupported_method", "the request method is not supported", nil}
+	errExpect      = &violation{417, "unsupported_expectation", "of the expectations only 100-continue is met here", nil}
+	errUpgrade     = &violation{501, "unsupported_upgrade", "this server does not switch protocols", nil}
+	errFields      = &violation{431, "too_many_headers", "the request has more than 100 headers", nil}
+	errLong        = &violation{414, "request_target_too_long", "the request line is longer than this server accepts", nil}
+	errHead        = &violation{431, "request_header_too_large", "the request head is larger than this server accepts", nil}
 )
 
 // line judges one line, which ends with LF. hide says that the server behind
@@ -193,7 +213,7 @@ func (f *framing) requestLine(line []byte) error {
 			return errRequestLine
 		}
 		if c >= 'a' && c <= 'z' {
-			return errMethod
+			return errMethod.of(asSent, method)
 		}
 	}
 	// RFC 3986 would have more of them encoded. Browsers and Node go by the URL
@@ -202,7 +222,7 @@ func (f *framing) requestLine(line []byte) error {
 	for _, c := range target {
 		query = query || c == '?'
 		if c <= ' ' || c >= 0x7f || c == '"' || c == '<' || c == '>' || c == '#' || c == '\\' && !query {
-			return errTarget
+			return errTarget.of(asSent, []byte{c})
 		}
 	}
 	switch {
@@ -210,13 +230,13 @@ func (f *framing) requestLine(line []byte) error {
 	case string(version) == "HTTP/1.0":
 		f.http10 = true
 	case len(version) == 8 && string(version[:5]) == "HTTP/" && isDigit(version[5]) && version[6] == '.' && isDigit(version[7]):
-		return errVersion
+		return errVersion.of(asSent, version)
 	default:
 		return errRequestLine
 	}
 	switch string(method) {
 	case "CONNECT", "TRACE":
-		return errMethod
+		return errMethod.of(asSent, method)
 	case "OPTIONS":
 		if string(target) == "*" {
 			return nil
@@ -283,7 +303,7 @@ func (f *framing) field(line []byte) error {
 				f.hide = true
 				return nil
 			}
-			return errDuplicate
+			return errDuplicate.of(itIs, []byte(s))
 		}
 		f.seen |= 1 << i
 		return f.judge(i, value)
@@ -297,12 +317,12 @@ func (f *framing) judge(which int, value []byte) error {
 	switch singletons[which] {
 	case "host":
 		if !isHost(value) {
-			return errHost
+			return errHost.of(asSent, value)
 		}
 	case "content-length":
 		n, ok := decimal(value)
 		if !ok {
-			return errLength
+			return errLength.of(asSent, value)
 		}
 		f.length, f.hide = n, true
 	case "transfer-encoding":
@@ -312,15 +332,15 @@ func (f *framing) judge(which int, value []byte) error {
 		case equalFold(value, "chunked"):
 			f.chunked, f.hide = true, true
 		case endsInChunked(value):
-			return errCodings
+			return errCodings.of(asSent, value)
 		default:
-			return errCoding
+			return errCoding.of(asSent, value)
 		}
 	case "expect":
 		// HTTP/1.0 has no such field either, and some clients leave it empty.
 		for member := range bytes.SplitSeq(value, comma) {
 			if member = bytes.Trim(member, " \t"); !f.http10 && len(member) > 0 && !equalFold(member, "100-continue") {
-				return errExpect
+				return errExpect.of(asSent, value)
 			}
 		}
 	case "upgrade":
@@ -329,7 +349,7 @@ func (f *framing) judge(which int, value []byte) error {
 		// for in earnest.
 		// HTTP/1.0 has no such field, and RFC 9110 has it ignored there.
 		if !f.http10 && !equalFold(value, "h2c") {
-			return errUpgrade
+			return errUpgrade.of(asSent, value)
 		}
 	}
 	return nil
@@ -354,14 +374,14 @@ func splitField(line []byte) (name, value []byte, err error) {
 		i++
 	}
 	if i == 0 || i == len(line) || line[i] != ':' {
-		return nil, nil, errName
+		return nil, nil, errName.of(inName, line[:i])
 	}
 	for _, c := range line[i+1:] {
 		if c < ' ' && c != '\t' || c == 0x7f {
 			if c == '\r' {
-				return nil, nil, errBareCR
+				return nil, nil, errBareCR.of(inField, line[:i])
 			}
-			return nil, nil, errValue
+			return nil, nil, errValue.of(inField, line[:i])
 		}
 	}
 	return line[:i], bytes.Trim(line[i+1:], " \t"), nil
