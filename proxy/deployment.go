@@ -38,6 +38,7 @@ func (t *target) move() bool {
 var (
 	azure     = []byte("/openai/")
 	versioned = []byte("/v1/")
+	twice     = []byte("/v1/v1/")
 )
 
 // deployment takes apart /openai/deployments/{model}/{operation} and

@@ -49,8 +49,8 @@ func canonical(uri []byte) (target, error) {
 	}
 	// Some clients put the version in front by themselves, also of a base that ends
 	// in one.
-	if rest, ok := bytes.CutPrefix(t.path, versioned[:3]); ok && (bytes.HasPrefix(rest, versioned) || string(rest) == "/v2/rerank") {
-		t.uri, t.path, t.moved = t.uri[3:], rest, true
+	for bytes.HasPrefix(t.path, twice) || string(t.path) == "/v1/v2/rerank" {
+		t.uri, t.path, t.moved = t.uri[len("/v1"):], t.path[len("/v1"):], true
 	}
 	t.recognise()
 	return t, nil
