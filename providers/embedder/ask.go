@@ -42,7 +42,9 @@ func (e *embedder) ask(ctx context.Context, texts []string) ([][]float32, error)
 // A refusal is an upstream's status in place of vectors.
 type refusal struct{ status int }
 
-func (r *refusal) Error() string { return fmt.Sprintf("the upstream answered with status %d", r.status) }
+func (r *refusal) Error() string {
+	return fmt.Sprintf("the upstream answered with status %d", r.status)
+}
 
 // ofRequest reports whether something in the request may be what was refused.
 func (r *refusal) ofRequest() bool { return r.status == 400 || r.status == 415 || r.status == 422 }
