@@ -387,9 +387,11 @@ func TestPaths(t *testing.T) {
 	f("GET", "/v1/models/plain", `{"id":"plain","object":"model","created":1700000000,"owned_by":"headrace"}`)
 	f("GET", "/models/plain", `{"id":"plain","object":"model","created":1700000000,"owned_by":"headrace"}`)
 	f("GET", "/v1/models/a%2Fb", `{"op":"models","uri":"/v1/models/a%2Fb","method":"GET","n":0}`)
-	for _, p := range []string{"//v1/files", "/v1//files", "/v1/./files", "/v1/../files", "/v1/%2e%2e/files", "/v1/.%2E", "/v1/%2e/files", "/v1/.../files", "/v1/a%2fb", "/v1/a%5Cb", "/v1/%00", "/v1/%zz", "/v1/a%2", "/v1/..",
+	for _, p := range []string{
+		"//v1/files", "/v1//files", "/v1/./files", "/v1/../files", "/v1/%2e%2e/files", "/v1/.%2E", "/v1/%2e/files", "/v1/.../files", "/v1/a%2fb", "/v1/a%5Cb", "/v1/%00", "/v1/%zz", "/v1/a%2", "/v1/..",
 		"/v1/models/..", "/v1/models/../files", "/models/../files", "/v1/models/..%2Ffiles", "/v1/models/a%2F%2e%2e%2fb", "/v1/models/a%2F/b", "/v1/models//",
-		"/openai/deployments/../chat/completions", "/openai/deployments/..%2Fa/chat/completions", "/engines//embeddings"} {
+		"/openai/deployments/../chat/completions", "/openai/deployments/..%2Fa/chat/completions", "/engines//embeddings",
+	} {
 		r.wantError("GET "+p+" HTTP/1.1\r\nHost: a\r\n\r\n", 400, "ambiguous_path")
 	}
 	f("GET", "/v1/models/a%2fb%2Fc", `{"op":"models","uri":"/v1/models/a%2fb%2Fc","method":"GET","n":0}`)

@@ -86,8 +86,10 @@ func TestModelsAreToldApart(t *testing.T) {
 				}
 				delete(p.broken, "bad")
 				time.Sleep(11 * time.Second)
-				if !p.call(t, "bad") || !p.call(t, "bad") {
-					t.Errorf("%s: it answers again", name)
+				for range 2 {
+					if !p.call(t, "bad") {
+						t.Errorf("%s: it answers again, and is not asked", name)
+					}
 				}
 			})
 		}
@@ -206,7 +208,13 @@ func TestModelsUnderLoad(t *testing.T) {
 	fail = false
 	mu.Unlock()
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if ask("bad") == nil && ask("bad") == nil && ask("bad") == nil {
+		answers := 0
+		for range 3 {
+			if ask("bad") == nil {
+				answers++
+			}
+		}
+		if answers == 3 {
 			return
 		}
 		if time.Now().After(end) {
