@@ -43,13 +43,17 @@ func sendable(name []byte, known bool) bool {
 const relayed = "llm_provider-"
 
 // passable reports whether the client may see a field of the upstream's answer. name
-// is in lower case. What LiteLLM relays is judged by its name there.
+// is in lower case. What LiteLLM relays, perhaps from another LiteLLM, is judged by its
+// name there; what it says of the body is of one that was read.
 func passable(name []byte, known bool) bool {
 	if len(name) == 0 || len(name) > maxName {
 		return len(name) > 0
 	}
-	if len(name) > len(relayed) && string(name[:len(relayed)]) == relayed {
-		name = name[len(relayed):]
+	for len(name) > len(relayed) && string(name[:len(relayed)]) == relayed {
+		if name = name[len(relayed):]; string(name) == "content-length" {
+			return false
+		}
+		known = true
 	}
 	switch string(name) {
 	case "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",

@@ -98,7 +98,7 @@ func TestResponseHeader(t *testing.T) {
 	for _, op := range []pipeline.Operation{pipeline.OpChat, pipeline.OpOther} {
 		for _, line := range []string{
 			"X-Litellm-Call-Id: c", "X-Litellm-Response-Cost: 0.1", "X-Ratelimit-Remaining-Requests: 9", "Openai-Processing-Ms: 12",
-			"Openai-Version: 2020-10-01", "Llm_provider-Request-Id: r", "Cache-Control: no-cache", "Vary: Origin", "Etag: x",
+			"Openai-Version: 2020-10-01", "Llm_provider-Request-Id: r", "Llm_provider-Llm_provider-Request-Id: r", "Llm_provider-Content-Type: text/plain", "Cache-Control: no-cache", "Vary: Origin", "Etag: x",
 		} {
 			f(op, line, true)
 		}
@@ -107,6 +107,7 @@ func TestResponseHeader(t *testing.T) {
 			"Proxy-Authenticate: Basic", "X-Headrace-Cache: hit", "X-Rag-Status: hit", "Access-Control-Allow-Origin: *", "Strict-Transport-Security: max-age=1",
 			"Llm_provider-Set-Cookie: a=b", "Via: 1.1 x", "Llm_provider-Transfer-Encoding: chunked", "Llm_provider-Server: nginx",
 			"Llm_provider-Www-Authenticate: Basic", "Llm_provider-Access-Control-Allow-Origin: *", "Llm_provider-Proxy-Authenticate: Basic",
+			"Llm_provider-Llm_provider-Set-Cookie: a=b", "Llm_provider-Content-Length: 9", "Llm_provider-Content-Encoding: br", "Llm_provider-Content-Range: bytes 0-1/2",
 		} {
 			f(op, line, false)
 		}
