@@ -60,8 +60,9 @@ func (m *models) find(name []byte) *modelBreaker {
 	return m.list[string(name)]
 }
 
-// add returns the breaker of a model that has failed. Where there is no room the one that
-// has been well for longest makes some; it returns nil if none is well.
+// add returns the breaker of a model that has failed. Where there is no room, of those
+// that are not left alone the one that failed longest ago makes some; it returns nil if
+// all are left alone.
 func (m *models) add(name []byte) *modelBreaker {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -88,12 +89,24 @@ func (m *models) evict() bool {
 	var oldest string
 	var at int64
 	for name, b := range m.list {
-		if failed := b.failed.Load(); gobreaker.State(b.state.Load()) == gobreaker.StateClosed && (oldest == "" || failed < at) {
+		if failed := b.failed.Load(); !b.resting() && (oldest == "" || failed < at) {
 			oldest, at = name, failed
 		}
 	}
 	delete(m.list, oldest)
 	return oldest != ""
+}
+
+// resting reports whether requests for the model are refused. Once its cooldown is over it
+// may be that nobody will ask for it again.
+func (b *modelBreaker) resting() bool {
+	switch gobreaker.State(b.state.Load()) {
+	case gobreaker.StateClosed:
+		return false
+	case gobreaker.StateOpen:
+		return b.until.Load() > b.now()
+	}
+	return true // it is being tried
 }
 
 // open is how many models are left alone.

@@ -166,6 +166,33 @@ func TestModelsAreBounded(t *testing.T) {
 	}
 }
 
+// Names that were left alone and that nobody asks for again make room for others.
+func TestForgottenModelsMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProxy(t, "{ failures: 1, cooldown: 10s }")
+		fail := func(name string) {
+			p.broken[name] = bad
+			p.call(t, name)
+		}
+		for i := range maxModels {
+			fail(fmt.Sprint("m", i))
+			time.Sleep(time.Millisecond)
+		}
+		fail("late")
+		if !p.call(t, "late") || p.call(t, "m0") {
+			t.Error("one that is still left alone made room")
+		}
+		time.Sleep(10*time.Second - maxModels*time.Millisecond) // the first one's rest is over, the last one's is not
+		fail("late")
+		if p.call(t, "late") || p.call(t, fmt.Sprint("m", maxModels-1)) {
+			t.Error("no room was made, or by the wrong one")
+		}
+		if n := len(p.chain[0].(*handler).models.list); n != maxModels {
+			t.Errorf("%d are remembered", n)
+		}
+	})
+}
+
 // Many at once: one model opens, the other never, and nothing races.
 func TestModelsUnderLoad(t *testing.T) {
 	p := newProxy(t, "{ failures: 5, cooldown: 10ms, probes: 2 }")
