@@ -87,11 +87,18 @@ func TestClosedAllocatesNothing(t *testing.T) {
 	c, _ := load(t, "{ failures: 50% }")
 	body := []byte("{}")
 	ctx := context.Background()
+	asked := []byte(`{"model":"up/a","messages":[]}`)
+	target := &pipeline.Target{Name: "up", Model: "*"}
+	many := &pipeline.Model{Name: "up/*", Targets: []*pipeline.Target{target}}
+	var model *pipeline.Model // nil: the target has one
 	run := func(name string, answer pipeline.HandlerFunc) {
 		t.Helper()
 		chain := append(c[:len(c):len(c)], answer)
 		if n := testing.AllocsPerRun(1000, func() {
 			ex := pipeline.Acquire(ctx)
+			if ex.Model = model; model != nil {
+				ex.Op, ex.Request.Body, ex.Targets, ex.Target = pipeline.OpChat, asked, model.Targets, target
+			}
 			if err := chain.Handle(ctx, ex); err != nil {
 				t.Fatal(err)
 			}
@@ -105,17 +112,22 @@ func TestClosedAllocatesNothing(t *testing.T) {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
-	run("whole", func(_ context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
+	whole := func(_ context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
 		ex.Response.SetBody(body)
 		return nil
-	})
+	}
 	var s one
-	run("stream", func(_ context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
+	stream := func(_ context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
 		s.done = false
 		ex.Response.Header.SetContentType("text/event-stream")
 		ex.Response.Body = &s
 		return nil
-	})
+	}
+	run("whole", whole)
+	run("stream", stream)
+	model = many
+	run("whole, by model", whole)
+	run("stream, by model", stream)
 }
 
 // one is a stream of one event.

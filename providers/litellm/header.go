@@ -44,11 +44,9 @@ const relayed = "llm_provider-"
 
 // passable reports whether the client may see a field of the upstream's answer. name
 // is in lower case. What LiteLLM relays, perhaps from another LiteLLM, is judged by its
-// name there; what it says of the body is of one that was read.
+// name there; what it says of the body is of one that was read. A key that an upstream
+// sends back is the gateway's own.
 func passable(name []byte, known bool) bool {
-	if len(name) == 0 || len(name) > maxName {
-		return len(name) > 0
-	}
 	for len(name) > len(relayed) && string(name[:len(relayed)]) == relayed {
 		if name = name[len(relayed):]; string(name) == "content-length" {
 			return false
@@ -57,6 +55,7 @@ func passable(name []byte, known bool) bool {
 	}
 	switch string(name) {
 	case "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
+		"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key", "ocp-apim-subscription-key", "cookie", "cookie2",
 		"set-cookie", "set-cookie2", "server", "date", "alt-svc", "via",
 		"location", "content-location", "refresh", "www-authenticate", "authentication-info",
 		"strict-transport-security", "public-key-pins", "clear-site-data", "nel", "report-to", "reporting-endpoints":
@@ -250,8 +249,8 @@ func (c *call) cleanHeader(h *fasthttp.ResponseHeader) {
 	for {
 		found := false
 		for key := range h.All() {
-			name := lower(&room, key)
-			if name != nil && !passable(name, known) {
+			// What begins as a name that is kept back is one, however long it is.
+			if name := lower(&room, key[:min(len(key), maxName)]); !passable(name, known) {
 				c.name, found = append(c.name[:0], key...), true
 				break
 			}

@@ -99,6 +99,7 @@ func TestResponseHeader(t *testing.T) {
 		for _, line := range []string{
 			"X-Litellm-Call-Id: c", "X-Litellm-Response-Cost: 0.1", "X-Ratelimit-Remaining-Requests: 9", "Openai-Processing-Ms: 12",
 			"Openai-Version: 2020-10-01", "Llm_provider-Request-Id: r", "Llm_provider-Llm_provider-Request-Id: r", "Llm_provider-Content-Type: text/plain", "Cache-Control: no-cache", "Vary: Origin", "Etag: x",
+			"X-" + strings.Repeat("a", 100) + ": 1",
 		} {
 			f(op, line, true)
 		}
@@ -108,6 +109,8 @@ func TestResponseHeader(t *testing.T) {
 			"Llm_provider-Set-Cookie: a=b", "Via: 1.1 x", "Llm_provider-Transfer-Encoding: chunked", "Llm_provider-Server: nginx",
 			"Llm_provider-Www-Authenticate: Basic", "Llm_provider-Access-Control-Allow-Origin: *", "Llm_provider-Proxy-Authenticate: Basic",
 			"Llm_provider-Llm_provider-Set-Cookie: a=b", "Llm_provider-Content-Length: 9", "Llm_provider-Content-Encoding: br", "Llm_provider-Content-Range: bytes 0-1/2",
+			"Authorization: Bearer k", "X-Api-Key: k", "api-key: k", "Cookie: a=b", "Llm_provider-Authorization: Bearer k", "Llm_provider-X-Goog-Api-Key: k",
+			"X-Headrace-" + strings.Repeat("a", 100) + ": 1", "ACCESS-control-" + strings.Repeat("a", 100) + ": 1",
 		} {
 			f(op, line, false)
 		}
