@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/headrace/headrace/pipeline"
@@ -109,7 +110,7 @@ type Reader struct {
 // Read begins with the body of ex's request. The error is that of Invalid, or
 // has status 400 where the body is not even text.
 func Read(ex *pipeline.Exchange) (*Reader, error) {
-	b := bytes.TrimSpace(ex.Request.Body)
+	b := bytes.TrimSpace(bytes.TrimPrefix(ex.Request.Body, []byte("\xef\xbb\xbf")))
 	missing := Problem{Type: "missing", Loc: []any{"body"}, Msg: "Field required"}
 	switch {
 	case len(b) == 0:
@@ -117,7 +118,7 @@ func Read(ex *pipeline.Exchange) (*Reader, error) {
 	case !utf8.Valid(b):
 		return nil, Fail(400, "invalid_json", "There was an error parsing the body")
 	}
-	object := Problem{Type: "model_attributes_type", Loc: missing.Loc, Msg: "Input should be a valid dictionary or object to extract fields from"}
+	object := Problem{Type: noObject, Loc: missing.Loc, Msg: noObjectMsg}
 	if !isJSON(ex.Request.Header.ContentType()) {
 		object.Input = text(b[:min(len(b), maxInput)])
 		return nil, Invalid(object)
@@ -141,6 +142,12 @@ func Read(ex *pipeline.Exchange) (*Reader, error) {
 	}
 	return newReader(b, []any{"body"}, new([]Problem)), nil
 }
+
+// What is wrong with something that should be an object with known fields.
+const (
+	noObject    = "model_attributes_type"
+	noObjectMsg = "Input should be a valid dictionary or object to extract fields from"
+)
 
 func newReader(b []byte, loc []any, found *[]Problem) *Reader {
 	r := &Reader{raw: b, loc: loc, found: found}
@@ -182,9 +189,16 @@ func (r *Reader) wrong(loc []any, raw json.RawMessage, kind, msg string, ctx any
 	}
 }
 
-// Refuse notes that the value of a field will not do.
+// Refuse notes that the value of a field will not do, unless something is wrong with it
+// already: it was read as nothing then.
 func (r *Reader) Refuse(key, kind, msg string, ctx any) {
-	r.wrong(r.at(key), r.fields[key], kind, msg, ctx)
+	loc := r.at(key)
+	for _, p := range *r.found {
+		if slices.Equal(p.Loc, loc) {
+			return
+		}
+	}
+	r.wrong(loc, r.fields[key], kind, msg, ctx)
 }
 
 // shown is raw as it is sent back.

@@ -2,6 +2,7 @@ package detail
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -41,6 +42,7 @@ func TestBodies(t *testing.T) {
 	f("", `{}`, 0, "")
 	f("application/vnd.x+json; charset=utf-8", ` {} `, 0, "")
 	f(json, `{"a":1,"a":2}`, 0, "")
+	f(json, "\xef\xbb\xbf {}", 0, "")
 	f("text/plain", `{}`, 422, `"type":"model_attributes_type","loc":["body"]`)
 	f(json, ``, 422, `{"detail":[{"type":"missing","loc":["body"],"msg":"Field required","input":null}]}`)
 	f(json, `null`, 422, `"missing"`)
@@ -68,7 +70,7 @@ func TestLaxTypes(t *testing.T) {
 }
 
 func TestProblems(t *testing.T) {
-	r, err := reader(t, `{"s":5,"i":"two","i2":2.5,"f":"hot","n":null,"b":2,"b2":{},"l":"a","l2":["a",1],"d":[1],"o":["x"],"q":[{}]}`, "")
+	r, err := reader(t, `{"s":5,"i":"two","i2":2.5,"f":"hot","n":null,"b":2,"b2":{},"l":"a","l2":["a",1],"d":[1],"o":["x"],"q":[{}],"m":[1,{"b":2,"a":null},{"c":"d"}],"k":9}`, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +87,11 @@ func TestProblems(t *testing.T) {
 	r.Dict("d")
 	r.NeedObjects("o")
 	r.NeedObjects("q")[0].NeedString("x")
-	r.Refuse("s", "too_low", "too low", map[string]int{"ge": 1})
+	if m := r.NeedTextObjects("m"); len(m) != 2 || string(m[1]) != `{"c":"d"}` {
+		t.Errorf("%s", m)
+	}
+	r.Refuse("s", "too_low", "too low", map[string]int{"ge": 1}) // it is no text in the first place
+	r.Refuse("k", "too_high", "too high", map[string]int{"le": 1})
 	_, body := told(r.Err())
 	at := 0
 	for _, want := range []string{
@@ -96,15 +102,65 @@ func TestProblems(t *testing.T) {
 		`{"type":"float_parsing","loc":["body","f"]`, `{"type":"float_type","loc":["body","n"]`,
 		`{"type":"bool_parsing","loc":["body","b"]`, `{"type":"bool_type","loc":["body","b2"]`,
 		`{"type":"list_type","loc":["body","l"]`, `{"type":"string_type","loc":["body","l2",1]`,
-		`{"type":"dict_type","loc":["body","d"]`, `{"type":"dict_type","loc":["body","o",0]`,
+		`{"type":"dict_type","loc":["body","d"]`, `{"type":"model_attributes_type","loc":["body","o",0]`,
 		`{"type":"missing","loc":["body","q",0,"x"],"msg":"Field required","input":{}}`,
-		`"input":5,"ctx":{"ge":1}}]}`,
+		`{"type":"dict_type","loc":["body","m",0],"msg":"Input should be a valid dictionary","input":1}`,
+		`{"type":"string_type","loc":["body","m",1,"b"],"msg":"Input should be a valid string","input":2}`,
+		`{"type":"string_type","loc":["body","m",1,"a"]`,
+		`{"type":"too_high","loc":["body","k"],"msg":"too high","input":9,"ctx":{"le":1}}]}`,
 	} {
 		i := strings.Index(body[at:], want)
 		if i < 0 {
 			t.Fatalf("no %s behind byte %d of %s", want, at, body)
 		}
 		at += i
+	}
+	if strings.Contains(body, "too_low") {
+		t.Errorf("the value of a field that was wrong already is judged: %s", body)
+	}
+}
+
+// Texts and numbers are taken for other types as pydantic 2.9 does, which is the
+// library that clients of the replaced service know.
+func TestLaxly(t *testing.T) {
+	for raw, want := range map[string]int{
+		`"1"`: 1, `" 12 "`: 12, `"+3"`: 3, `"-4"`: -4, `"007"`: 7, `"1_000"`: 1000, `"5.00"`: 5, `3.0`: 3, `1e2`: 100, `true`: 1, `false`: 0, `-0.0`: 0,
+		`99999999999999999999`: 1e9, `"-99999999999999999999"`: -1e9,
+	} {
+		if r, err := reader(t, `{"i":`+raw+`}`, ""); err != nil || r.Int("i", 77) != want || r.Err() != nil {
+			t.Errorf("%s: %v", raw, errors.Join(err, r.Err()))
+		}
+	}
+	for raw, want := range map[string]string{
+		`"1."`: "int_parsing", `".5"`: "int_parsing", `"1.5"`: "int_parsing", `"1__0"`: "int_parsing", `"_1"`: "int_parsing", `"0x10"`: "int_parsing", `""`: "int_parsing",
+		`"1e2"`: "int_parsing", `"٣"`: "int_parsing", `"true"`: "int_parsing", `1.5`: "int_from_float", `null`: "int_type", `[]`: "int_type", `{}`: "int_type",
+	} {
+		r, err := reader(t, `{"i":`+raw+`}`, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Int("i", 0)
+		if _, body := told(r.Err()); !strings.Contains(body, `"type":"`+want+`"`) {
+			t.Errorf("%s: %s", raw, body)
+		}
+	}
+	for raw, want := range map[string]string{
+		`true`: "true", `1`: "true", `1.0`: "true", `"1"`: "true", `"YES"`: "true", `"t"`: "true", `"On"`: "true",
+		`false`: "false", `0`: "false", `-0.0`: "false", `"0"`: "false", `"N"`: "false", `"off"`: "false", `"FALSE"`: "false",
+		`2`: "bool_parsing", `-1`: "bool_parsing", `2.0`: "bool_parsing", `"1.0"`: "bool_parsing", `" 1 "`: "bool_parsing", `""`: "bool_parsing", `"2"`: "bool_parsing",
+		`1.5`: "bool_type", `9223372036854775808`: "bool_type", `null`: "bool_type", `[]`: "bool_type",
+	} {
+		r, err := reader(t, `{"b":`+raw+`}`, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := strconv.FormatBool(r.Bool("b", false))
+		if _, body := told(r.Err()); body != "" {
+			got = body
+		}
+		if !strings.Contains(got, want) {
+			t.Errorf("%s: %s, want %s", raw, got, want)
+		}
 	}
 }
 

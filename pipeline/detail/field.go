@@ -3,6 +3,7 @@ package detail
 import (
 	"encoding/json"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -91,8 +92,8 @@ func (r *Reader) int(loc []any, raw json.RawMessage) int {
 	case string(raw) == "false":
 		return 0
 	case isText:
-		if n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64); err == nil {
-			return clamp(float64(n))
+		if n, ok := Integer(s); ok {
+			return n
 		}
 		kind, msg = "int_parsing", "Input should be a valid integer, unable to parse string as an integer"
 	case isNumber(raw):
@@ -105,6 +106,20 @@ func (r *Reader) int(loc []any, raw json.RawMessage) int {
 	r.wrong(loc, raw, kind, msg, nil)
 	return 0
 }
+
+// Integer reads a text as an integer, which is kept within what any setting here can
+// mean.
+func Integer(s string) (n int, ok bool) {
+	m := integer.FindStringSubmatch(strings.TrimSpace(s))
+	if m == nil {
+		return 0, false
+	}
+	f, _ := strconv.ParseFloat(strings.ReplaceAll(m[1], "_", ""), 64)
+	return clamp(f), true
+}
+
+// integer is a text that pydantic takes for an integer: "12", "+1_000", "3.00".
+var integer = regexp.MustCompile(`^([+-]?[0-9]+(?:_[0-9]+)*)(?:\.0+)?$`)
 
 // clamp keeps f within what any setting here can mean.
 func clamp(f float64) int { return int(max(-1e9, min(f, 1e9))) }
@@ -154,22 +169,25 @@ func (r *Reader) Bool(key string, otherwise bool) bool {
 	if !ok {
 		return otherwise
 	}
-	word := string(raw)
+	kind, msg := "bool_type", "Input should be a valid boolean"
 	s, isText := chat.Text(raw)
-	if isText {
-		word = s
-	}
-	switch strings.ToLower(word) {
-	case "true", "1", "1.0", "on", "t", "y", "yes":
+	switch number, err := strconv.ParseFloat(string(raw), 64); {
+	case string(raw) == "true" || number == 1:
 		return true
-	case "false", "0", "0.0", "off", "f", "n", "no":
+	case string(raw) == "false" || isNumber(raw) && err == nil && number == 0:
 		return false
+	case isText:
+		switch strings.ToLower(s) {
+		case "true", "1", "on", "t", "y", "yes":
+			return true
+		case "false", "0", "off", "f", "n", "no":
+			return false
+		}
+		kind, msg = "bool_parsing", "Input should be a valid boolean, unable to interpret input"
+	case isNumber(raw) && err == nil && number == math.Trunc(number) && math.Abs(number) < 1<<63:
+		kind, msg = "bool_parsing", "Input should be a valid boolean, unable to interpret input"
 	}
-	if isText || isNumber(raw) {
-		r.wrong(r.at(key), raw, "bool_parsing", "Input should be a valid boolean, unable to interpret input", nil)
-	} else {
-		r.wrong(r.at(key), raw, "bool_type", "Input should be a valid boolean", nil)
-	}
+	r.wrong(r.at(key), raw, kind, msg, nil)
 	return false
 }
 
@@ -220,6 +238,35 @@ func (r *Reader) strings(key string, needed bool) []string {
 	return out
 }
 
+// OptList is a list of anything, nil for null or nothing.
+func (r *Reader) OptList(key string) []json.RawMessage {
+	all, _ := r.elements(key, false)
+	return all
+}
+
+// NeedTextObjects is a list of objects whose values are all texts, which must be
+// there. Of what is wrong, nothing is in it.
+func (r *Reader) NeedTextObjects(key string) []json.RawMessage { return r.textObjects(key, true) }
+
+// OptTextObjects is the same, or nil for null or nothing.
+func (r *Reader) OptTextObjects(key string) []json.RawMessage { return r.textObjects(key, false) }
+
+func (r *Reader) textObjects(key string, needed bool) (out []json.RawMessage) {
+	all, _ := r.elements(key, needed)
+	for i, e := range all {
+		loc := append(r.at(key), i)
+		if e[0] != '{' {
+			r.wrong(loc, e, "dict_type", "Input should be a valid dictionary", nil)
+			continue
+		}
+		for k, v := range chat.Object(e) {
+			r.str(append(loc[:len(loc):len(loc)], string(k)), v)
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
 // NeedObjects is a list of objects that must be there. Where an element is no
 // object, its Reader is nil.
 func (r *Reader) NeedObjects(key string) []*Reader { return r.objects(key, true) }
@@ -250,7 +297,7 @@ func (r *Reader) NeedObject(key string) *Reader {
 
 func (r *Reader) object(loc []any, raw json.RawMessage) *Reader {
 	if len(raw) == 0 || raw[0] != '{' {
-		r.wrong(loc, raw, "dict_type", "Input should be a valid dictionary", nil)
+		r.wrong(loc, raw, noObject, noObjectMsg, nil)
 		return nil
 	}
 	return newReader(raw, loc, r.found)
@@ -267,15 +314,6 @@ func (r *Reader) Dict(key string) json.RawMessage {
 		return nil
 	}
 	return v
-}
-
-// Fields are the names of the fields that were sent.
-func (r *Reader) Fields() []string {
-	out := make([]string, 0, len(r.fields))
-	for k := range r.fields {
-		out = append(out, k)
-	}
-	return out
 }
 
 // Object is the whole object as it was sent.

@@ -57,27 +57,12 @@ type format struct {
 
 var jsonObject = &format{Type: "json_object"}
 
-// messages reads a list of messages whose fields are all strings.
-func messages(r *detail.Reader, all []*detail.Reader) (out []json.RawMessage) {
-	for _, m := range all {
-		if m == nil {
-			continue
-		}
-		for _, field := range m.Fields() {
-			m.NeedString(field)
-		}
-		out = append(out, m.Object())
-	}
-	_ = r
-	return out
-}
-
 func (h *chatEndpoint) parse(ex *pipeline.Exchange) (*chatRequest, error) {
 	r, err := detail.Read(ex)
 	if err != nil {
 		return nil, err
 	}
-	q := &chatRequest{Messages: messages(r, r.NeedObjects("messages"))}
+	q := &chatRequest{Messages: r.NeedTextObjects("messages")}
 	if m := r.OptString("model"); m != nil {
 		q.Model = strings.TrimSpace(*m)
 	}

@@ -122,12 +122,12 @@ func (h *indexEndpoint) chunk(j *job, c *detail.Reader, counts map[string]int) {
 
 // mentions reads the entities that a chunk names: names, or objects with id.
 func (h *indexEndpoint) mentions(j *job, c *detail.Reader, p *pipeline.Passage) {
-	n := 0
-	for raw := range chat.Array(c.Raw("entities")) {
-		if n++; n > h.MaxEntities {
-			c.Refuse("entities", "too_long", fmt.Sprintf("List should have at most %d items", h.MaxEntities), map[string]int{"max_length": h.MaxEntities})
-			return
-		}
+	all := c.OptList("entities")
+	if len(all) > h.MaxEntities {
+		c.Refuse("entities", "too_long", fmt.Sprintf("List should have at most %d items", h.MaxEntities), map[string]int{"max_length": h.MaxEntities})
+		return
+	}
+	for _, raw := range all {
 		e := pipeline.Entity{Type: "Entity"}
 		if name, ok := chat.Text(raw); ok {
 			e.ID, e.Name = name, name

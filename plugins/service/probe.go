@@ -51,7 +51,7 @@ func (h *probeEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, next 
 	strict := r.Bool("strict_json", false)
 	q.Temperature = r.Float("temperature", 0)
 	seconds := r.Float("timeout", 60)
-	q.Messages = messages(r, r.OptObjects("messages"))
+	q.Messages = r.OptTextObjects("messages")
 	if err := r.Err(); err != nil {
 		return err
 	}

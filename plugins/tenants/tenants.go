@@ -11,15 +11,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/ask"
+	"github.com/headrace/headrace/pipeline/chat"
 	"github.com/headrace/headrace/pipeline/config"
 	"github.com/headrace/headrace/pipeline/detail"
 )
@@ -77,6 +80,11 @@ func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipeline.
 	}
 	uri, query, _ := bytes.Cut(ex.Request.Header.RequestURI(), []byte{'?'})
 	path := strings.Split(strings.Trim(strings.TrimPrefix(string(uri), "/admin/tenants"), "/"), "/")
+	for i, segment := range path {
+		if plain, err := url.PathUnescape(segment); err == nil {
+			path[i] = plain
+		}
+	}
 	method := string(ex.Request.Header.Method())
 	err := h.route(ctx, ex, method, path, string(query))
 	if _, ok := errors.AsType[*pipeline.Error](err); err != nil && !ok {
@@ -153,18 +161,23 @@ func reply(ex *pipeline.Exchange, status int, v any) error {
 	return nil
 }
 
+// maxNameLength bounds names, in characters.
+const maxNameLength = 255
+
+func tooLong(r *detail.Reader) {
+	r.Refuse("name", "string_too_long", fmt.Sprintf("String should have at most %d characters", maxNameLength), map[string]int{"max_length": maxNameLength})
+}
+
 // maxList bounds how many tenants one answer holds.
 const maxList = 1000
 
 func (h *handler) list(ctx context.Context, ex *pipeline.Exchange, query string) error {
 	values, _ := url.ParseQuery(query)
-	limit, err := number(values, "limit", 100, 1, maxList)
-	if err != nil {
-		return err
-	}
-	offset, err := number(values, "offset", 0, 0, 1<<30)
-	if err != nil {
-		return err
+	var problems []detail.Problem
+	limit := number(values, "limit", 100, 1, maxList, &problems)
+	offset := number(values, "offset", 0, 0, math.MaxInt, &problems)
+	if len(problems) > 0 {
+		return detail.Invalid(problems...)
 	}
 	some, total, err := h.store.Tenants(ctx, limit, offset)
 	if err != nil {
@@ -177,29 +190,26 @@ func (h *handler) list(ctx context.Context, ex *pipeline.Exchange, query string)
 	return reply(ex, 200, map[string]any{"tenants": list, "total": total})
 }
 
-// number reads a number of the query.
-func number(values url.Values, name string, otherwise, least, most int) (int, error) {
+// number reads a number of the query. Of one sent twice the last counts.
+func number(values url.Values, name string, otherwise, least, most int, problems *[]detail.Problem) int {
 	if !values.Has(name) {
-		return otherwise, nil
+		return otherwise
 	}
-	text := values.Get(name)
-	input, err := json.Marshal(text)
-	if err != nil {
-		return 0, err
-	}
-	p := detail.Problem{Loc: []any{"query", name}, Input: input}
-	n, err := strconv.Atoi(text)
+	text := values[name][len(values[name])-1]
+	p := detail.Problem{Loc: []any{"query", name}, Input: chat.AppendString(nil, text)}
+	n, ok := detail.Integer(text)
 	switch {
-	case err != nil:
+	case !ok:
 		p.Type, p.Msg = "int_parsing", "Input should be a valid integer, unable to parse string as an integer"
 	case n < least:
 		p.Type, p.Msg, p.Ctx = "greater_than_equal", fmt.Sprintf("Input should be greater than or equal to %d", least), map[string]int{"ge": least}
 	case n > most:
 		p.Type, p.Msg, p.Ctx = "less_than_equal", fmt.Sprintf("Input should be less than or equal to %d", most), map[string]int{"le": most}
 	default:
-		return n, nil
+		return n
 	}
-	return 0, detail.Invalid(p)
+	*problems = append(*problems, p)
+	return 0
 }
 
 func (h *handler) create(ctx context.Context, ex *pipeline.Exchange) error {
@@ -211,8 +221,8 @@ func (h *handler) create(ctx context.Context, ex *pipeline.Exchange) error {
 	switch {
 	case r.Has("name") && t.Name == "":
 		r.Refuse("name", "string_too_short", "String should have at least 1 character", map[string]int{"min_length": 1})
-	case len(t.Name) > 255:
-		r.Refuse("name", "string_too_long", "String should have at most 255 characters", map[string]int{"max_length": 255})
+	case utf8.RuneCountInString(t.Name) > maxNameLength:
+		tooLong(r)
 	}
 	if d := r.OptString("description"); d != nil {
 		t.Description = (*d)[:min(len(*d), 4<<10)]
@@ -274,11 +284,13 @@ func (h *handler) createKey(ctx context.Context, ex *pipeline.Exchange, id strin
 			return err
 		}
 		if s := r.OptString("name"); s != nil {
-			k.Name = (*s)[:min(len(*s), 255)]
+			if k.Name = *s; utf8.RuneCountInString(k.Name) > maxNameLength {
+				tooLong(r)
+			}
 		}
-		if s := r.OptString("expires_at"); s != nil {
-			if k.Expires, err = moment(*s); err != nil {
-				r.Refuse("expires_at", "datetime_from_date_parsing", "Input should be a valid datetime", nil)
+		if raw := r.Raw("expires_at"); raw != nil {
+			if k.Expires, err = moment(raw); err != nil {
+				r.Refuse("expires_at", "datetime_from_date_parsing", "Input should be a valid datetime or date, "+err.Error(), map[string]string{"error": err.Error()})
 			}
 		}
 		if err := r.Err(); err != nil {
@@ -303,28 +315,40 @@ func (h *handler) createKey(ctx context.Context, ex *pipeline.Exchange, id strin
 	}{made.ID, made.Tenant, made.Key, orNull(made.Name), made.Created, expires})
 }
 
-// moment reads a point in time; without a zone it is in UTC.
-func moment(s string) (time.Time, error) {
-	for _, layout := range [...]string{time.RFC3339, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05", time.DateOnly} {
-		if t, err := time.Parse(layout, s); err == nil {
+// moment reads a point in time as pydantic does: in one of ISO 8601's forms, in UTC
+// where it names no zone, or as seconds since 1970, or milliseconds where that many
+// seconds would be after the year 2600.
+func moment(raw []byte) (time.Time, error) {
+	text, ok := chat.Text(raw)
+	if !ok {
+		text = string(raw)
+	}
+	const year2600 = 2e10
+	if n, err := strconv.ParseFloat(text, 64); err == nil && math.Abs(n) < 1e15 {
+		if math.Abs(n) > year2600 {
+			n /= 1000
+		}
+		return time.UnixMicro(int64(n * 1e6)).UTC(), nil
+	}
+	for _, layout := range [...]string{
+		time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04Z07:00", "2006-01-02T15:04", time.DateOnly,
+	} {
+		if t, err := time.Parse(layout, strings.Replace(text, " ", "T", 1)); ok && err == nil {
 			return t.UTC(), nil
 		}
 	}
-	return time.Time{}, errors.New("not a point in time")
+	return time.Time{}, errors.New("such as 2030-01-31T12:00:00Z")
 }
 
 func (h *handler) revoke(ctx context.Context, ex *pipeline.Exchange, id, key string) error {
-	if _, err := uuid.Parse(key); err != nil {
-		input, merr := json.Marshal(key)
-		if merr != nil {
-			return merr
-		}
+	parsed, err := uuid.Parse(key)
+	if err != nil {
 		return detail.Invalid(detail.Problem{
-			Type: "uuid_parsing", Loc: []any{"path", "key_id"}, Msg: "Input should be a valid UUID", Input: input,
-			Ctx: map[string]string{"error": "not a UUID"},
+			Type: "uuid_parsing", Loc: []any{"path", "key_id"}, Msg: "Input should be a valid UUID, " + err.Error(), Input: chat.AppendString(nil, key),
+			Ctx: map[string]string{"error": err.Error()},
 		})
 	}
-	if err := h.store.RevokeKey(ctx, id, key); err != nil {
+	if err := h.store.RevokeKey(ctx, id, parsed.String()); err != nil {
 		return err
 	}
 	ex.Response.Reset()

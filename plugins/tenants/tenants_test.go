@@ -95,7 +95,15 @@ func TestLife(t *testing.T) {
 		t.Error(key)
 	}
 	r.want("POST "+at+"/api-keys", ``, 201, `"expires_at":null`)
-	r.want("DELETE "+at+"/api-keys/"+field(t, key, "key_id"), "", 204, "")
+	for sent, want := range map[string]string{
+		`1893456000`: "2030-01-01T00:00:00Z", `"1893456000"`: "2030-01-01T00:00:00Z", `1893456000000`: "2030-01-01T00:00:00Z", `"2030-01-31"`: "2030-01-31T00:00:00Z",
+		`"2030-01-31 12:00:00.5+02:00"`: "2030-01-31T10:00:00.5Z", `"2030-01-31T12:00Z"`: "2030-01-31T12:00:00Z",
+	} {
+		if got := field(t, r.want("POST "+at+"/api-keys", `{"expires_at":`+sent+`}`, 201, at[len("/admin/tenants/"):]), "expires_at"); got != want {
+			t.Errorf("%s: %s", sent, got)
+		}
+	}
+	r.want("DELETE "+at+"/api-keys/%7B"+strings.ToUpper(field(t, key, "key_id"))+"%7D", "", 204, "")
 	r.want("DELETE "+at+"/api-keys/"+field(t, key, "key_id"), "", 404, "not found for tenant "+id)
 	r.want("PUT "+at+"/status", `{"status":"suspended"}`, 200, `"status":"suspended"`)
 	r.want("DELETE "+at, "", 200, `"status":"deleted"`)
@@ -110,11 +118,16 @@ func TestRefusals(t *testing.T) {
 	r.want("GET /admin/tenants?limit=0", "", 422, `{"type":"greater_than_equal","loc":["query","limit"],"msg":"Input should be greater than or equal to 1","input":"0","ctx":{"ge":1}}`)
 	r.want("GET /admin/tenants?limit=x", "", 422, "int_parsing")
 	r.want("GET /admin/tenants?limit=99999", "", 422, "less_than_equal")
+	r.want("GET /admin/tenants?limit=0&offset=-1", "", 422, `"ctx":{"ge":1}},{"type":"greater_than_equal","loc":["query","offset"]`)
+	r.want("GET /admin/tenants?limit=x&limit=+1.0&offset=99999999999999999999", "", 200, `"tenants":[]`)
+	r.want("POST /admin/tenants", `{"name":"`+strings.Repeat("台", 256)+`"}`, 422, `"ctx":{"max_length":255}`)
+	r.want("POST /admin/tenants", `{"name":"`+strings.Repeat("台", 255)+`"}`, 201, "台")
+	r.want("POST /admin/tenants/zz/api-keys", `{"name":"`+strings.Repeat("台", 256)+`","expires_at":[]}`, 422, `"string_too_long"`)
 	r.want("GET /admin/tenants/zz", "", 404, `{"detail":"Tenant zz not found"}`)
 	r.want("PUT /admin/tenants/zz/status", `{"status":"active"}`, 404, "Tenant zz not found")
 	r.want("PUT /admin/tenants/zz/status", `{"status":"odd"}`, 422, "enum")
 	r.want("POST /admin/tenants/zz/api-keys", `{}`, 404, "Tenant zz not found")
-	r.want("POST /admin/tenants/zz/api-keys", `{"expires_at":"soon"}`, 422, "datetime")
+	r.want("POST /admin/tenants/zz/api-keys", `{"expires_at":"soon"}`, 422, `"ctx":{"error":"such as 2030-`)
 	r.want("DELETE /admin/tenants/zz/api-keys/zz", "", 422, "uuid_parsing")
 	r.want("PATCH /admin/tenants", "", 405, "Method Not Allowed")
 	r.want("GET /admin/tenants/a/b/c/d", "", 404, "Not Found")
