@@ -289,6 +289,13 @@ type Reranker interface {
 	Rerank(ctx context.Context, query string, texts []string) ([]float32, error)
 }
 
+// A ModelReranker can score by another model of its upstream.
+type ModelReranker interface {
+	Reranker
+	// WithModel returns a reranker that asks the model of that name.
+	WithModel(name string) Reranker
+}
+
 // Retrieval is what the stages of retrieval hand each other, and what a client
 // is told of it. It belongs to one exchange; branches have their own.
 type Retrieval struct {
@@ -316,10 +323,18 @@ type RetrievalOptions struct {
 	Mode             string // dense, sparse or hybrid
 	TopK             int    // passages in the end
 	Rerank           *bool
+	RerankModel      string // in place of the reranker's own
 	MaxHops          *int
+	Graph            GraphOptions
 	Filter           *Filter
 	MaxContextTokens int
 	Include          RetrievalInclude
+}
+
+// GraphOptions narrow what the graph may add: the bounds of the stage still hold.
+type GraphOptions struct {
+	Types                      []string // of relations to follow
+	MaxNodes, MaxEdges, HubCap int
 }
 
 // A RetrievalSwitch says whether a request wants retrieval.

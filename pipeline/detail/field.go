@@ -2,6 +2,7 @@ package detail
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"regexp"
 	"strconv"
@@ -123,6 +124,26 @@ var integer = regexp.MustCompile(`^([+-]?[0-9]+(?:_[0-9]+)*)(?:\.0+)?$`)
 
 // clamp keeps f within what any setting here can mean.
 func clamp(f float64) int { return int(max(-1e9, min(f, 1e9))) }
+
+// OptWithin is an integer from least to most, or 0 for null or nothing.
+func (r *Reader) OptWithin(key string, least, most int) int {
+	if r.Raw(key) == nil {
+		return 0
+	}
+	return r.Within(key, r.int(r.at(key), r.fields[key]), least, most)
+}
+
+// Within refuses a field, which was read as n, if that is not from least to most. It
+// returns n.
+func (r *Reader) Within(key string, n, least, most int) int {
+	switch {
+	case n < least:
+		r.Refuse(key, "greater_than_equal", fmt.Sprintf("Input should be greater than or equal to %d", least), map[string]int{"ge": least})
+	case n > most:
+		r.Refuse(key, "less_than_equal", fmt.Sprintf("Input should be less than or equal to %d", most), map[string]int{"le": most})
+	}
+	return n
+}
 
 // Float is a number with a default.
 func (r *Reader) Float(key string, otherwise float64) float64 {
@@ -290,6 +311,15 @@ func (r *Reader) objects(key string, needed bool) []*Reader {
 func (r *Reader) NeedObject(key string) *Reader {
 	v, ok := r.need(key)
 	if !ok {
+		return nil
+	}
+	return r.object(r.at(key), v)
+}
+
+// OptObject is an object, or nil for null or nothing.
+func (r *Reader) OptObject(key string) *Reader {
+	v := r.Raw(key)
+	if v == nil {
 		return nil
 	}
 	return r.object(r.at(key), v)

@@ -184,5 +184,28 @@ func (h *handler) query(ex *pipeline.Exchange, r *pipeline.Retrieval) rag.WalkQu
 	if n := r.Options.MaxHops; n != nil {
 		q.Hops = *n
 	}
+	narrow(&q, &r.Options.Graph)
 	return q
+}
+
+// narrow keeps the walk within what the request asks for.
+func narrow(q *rag.WalkQuery, to *pipeline.GraphOptions) {
+	for _, bound := range [...]struct {
+		at *int
+		to int
+	}{{&q.MaxNodes, to.MaxNodes}, {&q.MaxEdges, to.MaxEdges}, {&q.HubCap, to.HubCap}} {
+		if bound.to > 0 {
+			*bound.at = min(*bound.at, bound.to)
+		}
+	}
+	switch {
+	case len(to.Types) == 0:
+	case len(q.Types) == 0:
+		q.Types = to.Types
+	default:
+		q.Types = slices.DeleteFunc(slices.Clone(q.Types), func(t string) bool { return !slices.Contains(to.Types, t) })
+		if len(q.Types) == 0 {
+			q.Hops = 0 // there is nothing to follow
+		}
+	}
 }

@@ -90,6 +90,28 @@ func TestGraph(t *testing.T) {
 	f("", `{"collection":"kb"}`, nil, result{"p0 p1", "ann>ben eve>dan", ""})
 }
 
+// A request can narrow what the graph adds, and never widen it.
+func TestNarrowed(t *testing.T) {
+	f := func(settings string, to pipeline.GraphOptions, facts string) {
+		t.Helper()
+		got, err := run(t, settings, "null", kb(), func(ex *pipeline.Exchange) {
+			ex.Retrieval = &pipeline.Retrieval{Query: "Eve?", Options: &pipeline.RetrievalOptions{Graph: to}}
+		})
+		if got.facts != facts || got.degraded != "" || err != nil {
+			t.Errorf("%+v: got %+v, %v; want %q", to, got, err, facts)
+		}
+	}
+	f("", pipeline.GraphOptions{}, "ann>ben eve>dan")
+	f("", pipeline.GraphOptions{Types: []string{"KNOWS"}}, "ann>ben eve>dan")
+	f("", pipeline.GraphOptions{Types: []string{"OWNS"}}, "")
+	f(", types: [ OWNS ]", pipeline.GraphOptions{}, "")
+	f(", types: [ OWNS ]", pipeline.GraphOptions{Types: []string{"KNOWS"}}, "")
+	f(", types: [ OWNS, KNOWS ]", pipeline.GraphOptions{Types: []string{"KNOWS", "IS"}}, "ann>ben eve>dan")
+	f("", pipeline.GraphOptions{MaxEdges: 1}, "ann>ben")
+	f(", max_edges: 1", pipeline.GraphOptions{MaxEdges: 9}, "ann>ben")
+	f("", pipeline.GraphOptions{HubCap: 1, MaxNodes: 100}, "eve>dan") // ann is mentioned twice
+}
+
 func TestFailure(t *testing.T) {
 	f := func(settings string, change func(*ragtest.Store), want result, refused bool) {
 		t.Helper()

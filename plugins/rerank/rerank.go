@@ -6,6 +6,7 @@ package rerank
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"slices"
 	"time"
 
@@ -99,9 +100,19 @@ func (h *handler) rank(ctx context.Context, ex *pipeline.Exchange, r *pipeline.R
 	began := time.Now()
 	within, stop := context.WithTimeout(ctx, h.Timeout)
 	defer stop()
-	query, passages := r.Query, slices.Clone(ex.Passages)
+	query, passages, by := r.Query, slices.Clone(ex.Passages), h.reranker
+	if name := r.Options.RerankModel; name != "" {
+		other, ok := by.(pipeline.ModelReranker)
+		if !ok {
+			return &pipeline.Error{
+				Status: 400, Code: "invalid_value", Param: "rerank.model", Fault: pipeline.CallerFault,
+				Err: errors.New("rerank.model: the reranker of this gateway has no models to choose from; leave it out"),
+			}
+		}
+		by = other.WithModel(name)
+	}
 	leg := rag.Start(&h.legs, func() ([]pipeline.Passage, error) {
-		return rag.Rank(within, h.reranker, query, passages, h.Candidates, keep)
+		return rag.Rank(within, by, query, passages, h.Candidates, keep)
 	})
 	ranked, _, err := leg.Wait(within)
 	took := time.Since(began)

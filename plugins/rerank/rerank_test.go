@@ -15,9 +15,9 @@ import (
 	"github.com/headrace/headrace/plugins/rerank"
 )
 
-func registry(judge *ragtest.Reranker) config.Registry {
+func registry(judge pipeline.Reranker) config.Registry {
 	return config.Registry{
-		rerank.Plugin, pipetest.Fixed[*ragtest.Reranker]("judge", judge),
+		rerank.Plugin, pipetest.Fixed[pipeline.Reranker]("judge", judge),
 		pipetest.Fixed[pipeline.Handler]("answer", pipeline.HandlerFunc(func(_ context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
 			ex.Response.SetBody([]byte("{}"))
 			return nil
@@ -30,7 +30,7 @@ func longest() *ragtest.Reranker {
 	return &ragtest.Reranker{Score: func(_, text string) float32 { return float32(len(text)) }}
 }
 
-func run(t testing.TB, settings, rag string, judge *ragtest.Reranker, change func(*pipeline.Exchange)) (passages, degraded string, err error) {
+func run(t testing.TB, settings, rag string, judge pipeline.Reranker, change func(*pipeline.Exchange)) (passages, degraded string, err error) {
 	t.Helper()
 	s := pipetest.Load(t, registry(judge), `
 stores: { judge: { judge: {} } }
@@ -71,6 +71,32 @@ func TestRerank(t *testing.T) {
 	f("", "null", func(ex *pipeline.Exchange) { ex.Passages = nil }, "")
 }
 
+// models is a reranker whose models differ in what they prefer.
+type models struct{ *ragtest.Reranker }
+
+func (models) WithModel(name string) pipeline.Reranker {
+	return &ragtest.Reranker{Score: func(_, text string) float32 {
+		if name == "short" {
+			return -float32(len(text))
+		}
+		return float32(len(text))
+	}}
+}
+
+func TestModel(t *testing.T) {
+	asked := func(ex *pipeline.Exchange) {
+		ex.Retrieval = &pipeline.Retrieval{Query: "q", Options: &pipeline.RetrievalOptions{RerankModel: "short"}}
+	}
+	got, _, err := run(t, "", "null", models{longest()}, asked)
+	if got != "p0 p2 p3 p1" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	_, _, err = run(t, "", "null", longest(), asked)
+	if e, ok := errors.AsType[*pipeline.Error](err); !ok || e.Status != 400 || e.Param != "rerank.model" {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestFailure(t *testing.T) {
 	f := func(change func(*ragtest.Reranker), want string) {
 		t.Helper()
@@ -103,7 +129,7 @@ func TestGone(t *testing.T) {
 }
 
 func TestConform(t *testing.T) {
-	pipetest.Conform(t, rerank.Plugin, "with: judge", pipetest.Fixed[*ragtest.Reranker]("judge", longest()))
+	pipetest.Conform(t, rerank.Plugin, "with: judge", pipetest.Fixed[pipeline.Reranker]("judge", longest()))
 }
 
 func TestFiles(t *testing.T) { pipetest.Problems(t, registry(longest()), "testdata") }

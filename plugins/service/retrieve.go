@@ -4,7 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
-	"slices"
+	"math"
 	"strings"
 	"time"
 
@@ -50,14 +50,16 @@ type retrieveEndpoint struct {
 
 // asked is what one request asks for.
 type asked struct {
-	retrieval    *pipeline.Retrieval
-	topK         int
-	subgraph     bool
-	text         bool
-	timeout      time.Duration
-	maxN, maxE   int // of the subgraph; 0: as the stages have it
-	relationOnly []string
+	retrieval *pipeline.Retrieval
+	topK      int
+	subgraph  bool
+	text      bool
+	timeout   time.Duration
 }
+
+// maxGraph is the most that a request may ask of the graph, whose stage has bounds of
+// its own.
+const maxGraph = 10_000
 
 func (h *retrieveEndpoint) parse(ex *pipeline.Exchange) (*asked, error) {
 	r, err := detail.Read(ex)
@@ -69,13 +71,10 @@ func (h *retrieveEndpoint) parse(ex *pipeline.Exchange) (*asked, error) {
 	a := &asked{topK: topK(r, h.TopK), timeout: h.Timeout}
 	o.Collection = r.String("collection", h.Collection)
 	a.subgraph = r.Bool("include_subgraph", true)
-	hops := r.Int("max_hops", h.MaxHops)
-	if hops < 0 || hops > rag.MaxHops {
-		r.Refuse("max_hops", "less_than_equal", "Input should be from 0 to 3", map[string]int{"ge": 0, "le": rag.MaxHops})
-	}
+	hops := r.Within("max_hops", r.Int("max_hops", h.MaxHops), 0, rag.MaxHops)
 	filters := r.Dict("filters")
 	a.text = r.OptBool("include_text", true)
-	if ms := r.OptInt("timeout_ms", 0); ms > 0 {
+	if ms := r.OptWithin("timeout_ms", 1, math.MaxInt); ms > 0 {
 		a.timeout = min(time.Duration(ms)*time.Millisecond, time.Minute)
 	}
 	h.options(r, a, o)
@@ -107,30 +106,24 @@ func (h *retrieveEndpoint) options(r *detail.Reader, a *asked, o *pipeline.Retri
 		mode(r, *m)
 		o.Mode = *m
 	}
-	switch raw := r.Raw("rerank"); {
-	case raw == nil:
-	case raw[0] == '{':
+	if raw := r.Raw("rerank"); raw != nil {
 		on := true
-		o.Rerank = &on
-		if n, ok := chat.Int(chat.Get(raw, "top_n")); ok && n >= 1 && n <= maxTopK {
-			a.topK = int(n)
-		}
-	default:
-		on := r.Bool("rerank", true)
-		o.Rerank = &on
-	}
-	if raw := r.Dict("graph"); raw != nil {
-		if n, ok := chat.Int(chat.Get(raw, "max_nodes")); ok && n > 0 && n < 10000 {
-			a.maxN = int(n)
-		}
-		if n, ok := chat.Int(chat.Get(raw, "max_edges")); ok && n > 0 && n < 10000 {
-			a.maxE = int(n)
-		}
-		for t := range chat.Array(chat.Get(raw, "types")) {
-			if s, ok := chat.Text(t); ok {
-				a.relationOnly = append(a.relationOnly, s)
+		if raw[0] != '{' {
+			on = r.Bool("rerank", true)
+		} else if v := r.OptObject("rerank"); v != nil {
+			a.topK = min(a.topK, v.Within("top_n", v.OptInt("top_n", maxTopK), 1, maxTopK))
+			if m := v.OptString("model"); m != nil {
+				o.RerankModel = *m
 			}
 		}
+		o.Rerank = &on
+	}
+	if v := r.OptObject("graph"); v != nil {
+		g := &o.Graph
+		g.Types = v.OptStrings("types")
+		g.MaxNodes = v.OptWithin("max_nodes", 1, maxGraph)
+		g.MaxEdges = v.OptWithin("max_edges", 1, maxGraph)
+		g.HubCap = v.OptWithin("hub_cap", 1, maxGraph)
 	}
 }
 
@@ -171,7 +164,7 @@ func (a *asked) reply(ex *pipeline.Exchange, took time.Duration) retrieveReply {
 		out.Hits = append(out.Hits, hit)
 	}
 	if a.subgraph {
-		out.Subgraph = a.subgraphOf(&r.Graph)
+		out.Subgraph = subgraphOf(&r.Graph)
 	}
 	return out
 }
@@ -249,15 +242,12 @@ type subgraphEdge struct {
 }
 
 // subgraphOf is g as the answer has it, nil if there is nothing in it.
-func (a *asked) subgraphOf(g *pipeline.Subgraph) *subgraph {
+func subgraphOf(g *pipeline.Subgraph) *subgraph {
 	if len(g.Entities)+len(g.Relations) == 0 {
 		return nil
 	}
 	out := &subgraph{Nodes: []subgraphNode{}, Edges: []subgraphEdge{}}
 	for _, e := range g.Entities {
-		if a.maxN > 0 && len(out.Nodes) == a.maxN {
-			break
-		}
 		props := propsOf(e.Props)
 		if _, ok := props["name"]; !ok && e.Name != "" {
 			props["name"] = chat.AppendString(nil, e.Name)
@@ -265,12 +255,7 @@ func (a *asked) subgraphOf(g *pipeline.Subgraph) *subgraph {
 		out.Nodes = append(out.Nodes, subgraphNode{e.ID, e.Type, props})
 	}
 	for _, e := range g.Relations {
-		if a.maxE > 0 && len(out.Edges) == a.maxE {
-			break
-		}
-		if len(a.relationOnly) == 0 || slices.Contains(a.relationOnly, e.Type) {
-			out.Edges = append(out.Edges, subgraphEdge{e.Src, e.Dst, e.Type, propsOf(e.Props)})
-		}
+		out.Edges = append(out.Edges, subgraphEdge{e.Src, e.Dst, e.Type, propsOf(e.Props)})
 	}
 	return out
 }

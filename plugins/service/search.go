@@ -75,14 +75,7 @@ const maxTopK = 100
 
 // topK reads how many passages are wanted.
 func topK(r *detail.Reader, otherwise int) int {
-	k := r.Int("top_k", otherwise)
-	switch {
-	case r.Has("top_k") && k < 1:
-		r.Refuse("top_k", "greater_than_equal", "Input should be greater than or equal to 1", map[string]int{"ge": 1})
-	case k > maxTopK:
-		r.Refuse("top_k", "less_than_equal", "Input should be less than or equal to 100", map[string]int{"le": maxTopK})
-	}
-	return k
+	return r.Within("top_k", r.Int("top_k", otherwise), 1, maxTopK)
 }
 
 // mode reads which searches are wanted.

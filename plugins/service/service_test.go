@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -83,6 +84,10 @@ var found = pipeline.HandlerFunc(func(_ context.Context, ex *pipeline.Exchange, 
 	r := ex.Retrieval
 	if r.Query == "down" {
 		return &pipeline.Error{Status: 503, Code: "retrieval_unavailable", Fault: pipeline.GatewayFault, Err: errors.New("no store")}
+	}
+	if o := r.Options; r.Query == "options" {
+		ex.Passages = append(ex.Passages, pipeline.Passage{ID: "1", Text: fmt.Sprint(o.Rerank != nil, o.TopK, " ", o.RerankModel, " ", o.Graph)})
+		return nil
 	}
 	score := pipeline.Score{Value: 0.5, Set: true}
 	ex.Passages = append(ex.Passages,
@@ -236,6 +241,15 @@ func TestRetrieve(t *testing.T) {
 	}
 	r.want("/retrieve", `{"query":"x","max_hops":4}`, 422, "max_hops")
 	r.want("/retrieve", `{"query":"x","mode":"fuzzy"}`, 422, "enum")
+	r.want("/retrieve", `{"query":"x","timeout_ms":0,"rerank":{"top_n":0,"model":5},"graph":{"types":"a","max_nodes":0,"max_edges":"x","hub_cap":99999}}`, 422,
+		`"loc":["body","timeout_ms"]`, `"loc":["body","rerank","top_n"],"msg":"Input should be greater than or equal to 1","input":0`, `"loc":["body","rerank","model"]`,
+		`"type":"list_type","loc":["body","graph","types"]`, `"loc":["body","graph","max_nodes"]`, `"type":"int_parsing","loc":["body","graph","max_edges"]`, `"loc":["body","graph","hub_cap"],"msg":"Input should be less than or equal to 10000"`)
+	r.want("/retrieve", `{"query":"x","rerank":"maybe","graph":[]}`, 422, `"bool_parsing"`, `"loc":["body","graph"]`)
+	if _, said := r.ask("/retrieve", `{"query":"x","rerank":{"top_n":1}}`); strings.Count(said, `"citations"`) != 1 {
+		t.Error(said)
+	}
+	r.want("/retrieve", `{"query":"options","rerank":{"model":"m","top_n":50},"graph":{"types":["A","B"],"max_nodes":"7","max_edges":8,"hub_cap":9}}`, 200, `{"text":"true 5 m {[A B] 7 8 9}"`)
+	r.want("/retrieve", `{"query":"options","rerank":null,"graph":null,"timeout_ms":null}`, 200, `{"text":"false 5  {[] 0 0 0}"`)
 	r.want("/retrieve", `{"query":"down"}`, 503, "retrieve_error")
 }
 

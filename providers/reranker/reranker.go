@@ -44,3 +44,10 @@ type reranker struct {
 	Config
 	provider pipeline.Provider
 }
+
+// WithModel implements pipeline.ModelReranker.
+func (r *reranker) WithModel(name string) pipeline.Reranker {
+	other := *r
+	other.Model = name
+	return &other
+}

@@ -96,6 +96,16 @@ func TestRequest(t *testing.T) {
 	if want := `POST /v1/rerank rerank {"model":"m","query":"\"q\"","documents":["a\n"],"top_n":1,"return_documents":false}`; got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
+	other, ok := r.(pipeline.ModelReranker)
+	if !ok {
+		t.Fatal("the model cannot be chosen")
+	}
+	if _, err := other.WithModel("n").Rerank(t.Context(), "q", []string{"a"}); err != nil || !strings.Contains(got, `{"model":"n",`) {
+		t.Errorf("%v: %s", err, got)
+	}
+	if _, err := r.Rerank(t.Context(), "q", []string{"a"}); err != nil || !strings.Contains(got, `{"model":"m",`) {
+		t.Errorf("%v: %s", err, got)
+	}
 }
 
 func TestOffline(t *testing.T) {

@@ -263,6 +263,9 @@ func (s *Store) Expand(ctx context.Context, q pipeline.ExpandQuery) (pipeline.Su
 	}
 	var out pipeline.Subgraph
 	for _, r := range s.Relations {
+		if q.Types != nil && !slices.Contains(q.Types, r.Type) {
+			continue
+		}
 		for _, seed := range q.Seeds {
 			if (r.Src == seed.ID || r.Dst == seed.ID) && len(out.Relations) < q.MaxEdges {
 				out.Relations = append(out.Relations, r)
