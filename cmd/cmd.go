@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"runtime/debug"
 
 	"github.com/alecthomas/kong"
 
@@ -94,28 +93,4 @@ func source(name string) (config.Source, error) {
 		return src, fmt.Errorf("read the configuration: %w", err)
 	}
 	return src, nil
-}
-
-// version is the module's version, or the commit of a build from source.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	v, dirty := info.Main.Version, ""
-	if v != "" && v != "(devel)" {
-		return v
-	}
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.modified" && s.Value == "true":
-			dirty = "-dirty"
-		case s.Key == "vcs.revision" && len(s.Value) >= 12:
-			v = "devel-" + s.Value[:12]
-		}
-	}
-	if v == "" || v == "(devel)" {
-		return "devel"
-	}
-	return v + dirty
 }

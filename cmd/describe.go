@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/version"
 )
 
 type docsCmd struct {
@@ -32,6 +33,6 @@ type versionCmd struct{}
 
 // Run prints the version.
 func (versionCmd) Run(e *env) error {
-	fmt.Fprintln(e.out, "headrace", version())
+	fmt.Fprintln(e.out, "headrace", version.String())
 	return nil
 }

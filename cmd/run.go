@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/version"
 	"github.com/headrace/headrace/proxy"
 )
 
@@ -21,7 +22,7 @@ func (c *runCmd) Run(e *env) error {
 	log := slog.New(slog.NewJSONHandler(e.err, nil))
 	file := ""
 	server, err := proxy.New(context.Background(), proxy.Options{
-		Log: log, Access: e.err, Version: version(),
+		Log: log, Access: e.err, Version: version.String(),
 		Load: func(ctx context.Context, old *config.Snapshot) (*config.Snapshot, error) {
 			src, err := source(c.Config)
 			if err != nil {
@@ -41,7 +42,7 @@ func (c *runCmd) Run(e *env) error {
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(end)
 	defer signal.Stop(reload)
-	log.Info("listening", "url", "http://"+server.Addr().String()+"/v1", "admin", address(server), "config", file, "version", version())
+	log.Info("listening", "url", "http://"+server.Addr().String()+"/v1", "admin", address(server), "config", file, "version", version.String())
 
 	served := make(chan error, 1)
 	go func() { served <- server.Serve() }()

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -137,7 +138,8 @@ func (j *job) fail(err error) {
 		copyKept(&j.ctx.Response.Header, &j.ex.Response.Header)
 	}
 	setError(j.ctx, e)
-	if j.route != nil && j.route.refuse != nil {
+	// Below /v1 errors are OpenAI's, whatever answers there.
+	if j.route != nil && j.route.refuse != nil && !bytes.HasPrefix(j.ctx.Request.Header.RequestURI(), []byte("/v1/")) {
 		status, body := j.route.refuse.Refuse(e)
 		j.ctx.SetStatusCode(status)
 		j.ctx.Response.SetBodyRaw(body)

@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"unicode/utf8"
 
@@ -34,16 +35,50 @@ func Invalid(problems ...Problem) error {
 			problems[i].Input = json.RawMessage("null")
 		}
 	}
+	return &pipeline.Error{
+		Status: 422, Code: "invalid_request", Param: problems[0].field(), Fault: pipeline.CallerFault,
+		Err: invalid(problems),
+	}
+}
+
+// invalid is everything that is wrong with a request. As a sentence it is the first of
+// it.
+type invalid []Problem
+
+// Error implements error.
+func (list invalid) Error() string {
+	said := list[0].Msg
+	if field := list[0].field(); field != "" {
+		said = field + ": " + said
+	}
+	if n := len(list) - 1; n > 0 {
+		said += fmt.Sprintf(" (and %d more)", n)
+	}
+	return said
+}
+
+func (list invalid) body() []byte {
 	body, err := json.Marshal(struct {
 		Detail []Problem `json:"detail"`
-	}{problems})
+	}{list})
 	if err != nil {
 		panic("BUG: a problem that is no JSON: " + err.Error())
 	}
-	return &pipeline.Error{
-		Status: 422, Code: "invalid_request", Fault: pipeline.CallerFault, Body: body,
-		Err: errors.New(problems[0].Msg),
+	return body
+}
+
+// field is where the problem is, as OpenAI's errors name it: graph.types.0.
+func (p *Problem) field() string {
+	var b []byte
+	for i, step := range p.Loc {
+		if i > 1 {
+			b = append(b, '.')
+		}
+		if i > 0 { // the first says whether it is in the body, the query or the path
+			b = fmt.Append(b, step)
+		}
 	}
+	return string(b)
 }
 
 // Fail is the refusal of a request in one sentence.
@@ -57,6 +92,9 @@ func Refuse(e *pipeline.Error) (status int, body []byte) {
 	status = e.Status
 	if status < 400 || status > 599 {
 		status = 502
+	}
+	if list, ok := errors.AsType[invalid](e.Err); ok {
+		return status, list.body()
 	}
 	if bytes.HasPrefix(e.Body, []byte(`{"detail":`)) {
 		return status, e.Body

@@ -190,6 +190,24 @@ func TestRefuse(t *testing.T) {
 	f(&pipeline.Error{Status: 7, Code: "odd"}, 502, `{"detail":"odd"}`)
 }
 
+// In OpenAI's words a refusal names the first field, and says that there is more.
+func TestSentence(t *testing.T) {
+	r, err := reader(t, `{"l":["a",1],"i":"x"}`, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.NeedStrings("l")
+	r.Int("i", 0)
+	e, ok := errors.AsType[*pipeline.Error](r.Err())
+	if !ok || e.Param != "l.1" || e.Err.Error() != "l.1: Input should be a valid string (and 1 more)" {
+		t.Errorf("%+v", e)
+	}
+	_, err = reader(t, "", "")
+	if e, ok := errors.AsType[*pipeline.Error](err); !ok || e.Param != "" || e.Err.Error() != "Field required" {
+		t.Errorf("%+v", e)
+	}
+}
+
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"s":5,"i":"two","l":[1],"o":[{}],"d":{}}`))
 	f.Add([]byte(`{"i":1e999,"f":"inf","b":-0.0}`))

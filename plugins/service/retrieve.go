@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -149,6 +150,10 @@ func (h *retrieveEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, ne
 func (a *asked) reply(ex *pipeline.Exchange, took time.Duration) retrieveReply {
 	r := ex.Retrieval
 	out := retrieveReply{OK: true, Hits: []retrieved{}, Millis: took.Milliseconds(), Degraded: append([]string{}, r.Degraded...), Timings: timings(r)}
+	asked := r.Options.Rerank
+	if asked != nil && *asked && !slices.ContainsFunc(r.Stages, func(s pipeline.StageTime) bool { return s.Stage == "rerank" }) && len(ex.Passages) > 0 {
+		out.Degraded = append(out.Degraded, "rerank:unavailable") // no such stage here
+	}
 	for i := range ex.Passages {
 		if i == a.topK {
 			break

@@ -244,6 +244,7 @@ func TestRetrieve(t *testing.T) {
 	r.want("/retrieve", `{"query":"x","timeout_ms":0,"rerank":{"top_n":0,"model":5},"graph":{"types":"a","max_nodes":0,"max_edges":"x","hub_cap":99999}}`, 422,
 		`"loc":["body","timeout_ms"]`, `"loc":["body","rerank","top_n"],"msg":"Input should be greater than or equal to 1","input":0`, `"loc":["body","rerank","model"]`,
 		`"type":"list_type","loc":["body","graph","types"]`, `"loc":["body","graph","max_nodes"]`, `"type":"int_parsing","loc":["body","graph","max_edges"]`, `"loc":["body","graph","hub_cap"],"msg":"Input should be less than or equal to 10000"`)
+	r.want("/retrieve", `{"query":"x","rerank":true}`, 200, `"degraded":["graph:timeout","rerank:unavailable"]`)
 	r.want("/retrieve", `{"query":"x","rerank":"maybe","graph":[]}`, 422, `"bool_parsing"`, `"loc":["body","graph"]`)
 	if _, said := r.ask("/retrieve", `{"query":"x","rerank":{"top_n":1}}`); strings.Count(said, `"citations"`) != 1 {
 		t.Error(said)

@@ -3,13 +3,13 @@ package service
 import (
 	"context"
 	_ "embed"
-	"runtime/debug"
 	"slices"
 	"strings"
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
 	"github.com/headrace/headrace/pipeline/graphjson"
+	"github.com/headrace/headrace/pipeline/version"
 )
 
 //go:embed whoami.go
@@ -48,10 +48,7 @@ type GraphDefaults struct {
 
 // Build implements config.Builder.
 func (c WhoamiConfig) Build(context.Context, config.Env) (pipeline.Handler, error) {
-	h := &whoami{WhoamiConfig: c, version: "(devel)"}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		h.version = info.Main.Version
-	}
+	h := &whoami{WhoamiConfig: c, version: version.String()}
 	h.Entrypoints = slices.Clone(c.Entrypoints)
 	slices.Sort(h.Entrypoints)
 	return h, nil
