@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,13 +11,16 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/headrace/headrace"
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/chat"
 	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/graphjson"
 	"github.com/headrace/headrace/pipeline/ingest"
 )
 
@@ -29,7 +33,7 @@ type ingestCmd struct {
 	Store      string   `help:"Store of passages, by its name in the file; not needed if there is one only." placeholder:"NAME"`
 	Embedder   string   `help:"Embedder, by its name in the file; 'none' for none; not needed if there is one only." placeholder:"NAME"`
 	GraphStore string   `help:"Store of the graph, by its name in the file; not needed if there is one only." placeholder:"NAME"`
-	Graph      []string `help:"What to make a graph from: 'titles' links each chunk to the titles in its text; 'triples:FILE' reads triples." sep:"none" placeholder:"titles|triples:FILE"`
+	Graph      []string `help:"What to make a graph from: 'titles' links each chunk to the titles in its text; 'triples:FILE' reads triples; 'extract' asks the models of the file's /graph/extract." sep:"none" placeholder:"titles|triples:FILE|extract"`
 	URL        string   `help:"Write through the gateway that runs there, not into the stores of the file." placeholder:"URL"`
 	Key        string   `help:"Key for that gateway; it decides on the tenant." env:"HEADRACE_KEY" placeholder:"KEY"`
 	Size       int      `help:"Characters of a chunk, at most." default:"1000"`
@@ -48,6 +52,10 @@ func (c *ingestCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	extract := slices.Contains(c.Graph, "extract")
+	if extract && c.URL != "" {
+		return errors.New("--graph extract writes into the stores of the file, and not through a gateway: leave out --url")
+	}
 	graphers, err := graphers(c.Graph, files)
 	if err != nil {
 		return err
@@ -59,6 +67,9 @@ func (c *ingestCmd) Run(e *env) error {
 		return err
 	}
 	defer release()
+	if extract {
+		c.Batch = min(c.Batch, extracted)
+	}
 	bar := newBar(e.err)
 	done, err := ingest.Run(ctx, files, sink, ingest.Options{
 		Splitter: ingest.Splitter{Size: c.Size, Overlap: c.Overlap}, Batch: c.Batch, Parallel: c.Parallel,
@@ -66,6 +77,9 @@ func (c *ingestCmd) Run(e *env) error {
 	})
 	bar.end(done)
 	fmt.Fprintf(e.out, "%d documents: %d chunks written, %d unchanged, %d mentions\n", done.Documents, done.New, done.Unchanged, done.Mentions)
+	if done.Without > 0 {
+		fmt.Fprintf(e.out, "%d chunks in which no model found a graph\n", done.Without)
+	}
 	for _, f := range done.Failed {
 		fmt.Fprintf(e.err, "failed: %v\n", f)
 	}
@@ -130,6 +144,7 @@ func graphers(kinds []string, files []ingest.File) ([]ingest.Grapher, error) {
 	for _, kind := range kinds {
 		name, value, _ := strings.Cut(kind, ":")
 		switch {
+		case kind == "extract": // when chunks are written: it is asked for those that have changed
 		case name == "titles" && value == "":
 			out = append(out, ingest.NewTitles(titles(files)))
 		case name == "triples" && value != "":
@@ -144,10 +159,69 @@ func graphers(kinds []string, files []ingest.File) ([]ingest.Grapher, error) {
 			}
 			out = append(out, t)
 		default:
-			return nil, fmt.Errorf("--graph %q: it is titles or triples:FILE; for a graph that a model makes, see /graph/extract", kind)
+			return nil, fmt.Errorf("--graph %q: it is titles, triples:FILE or extract", kind)
 		}
 	}
 	return out, nil
+}
+
+// extracted is how many chunks are written at once when models are asked about each:
+// a batch that has begun is finished whatever happens.
+const extracted = 8
+
+// extractor puts texts to the file's own endpoint for extraction, with the models,
+// bounds and races that it is set up with.
+func extractor(s *config.Snapshot, tenant string) (ingest.Extractor, error) {
+	const path = "/graph/extract"
+	at := slices.IndexFunc(s.Routes, func(r config.Route) bool { return slices.Contains(r.Paths, path) })
+	if at < 0 {
+		return nil, errors.New("there is no route for " + path + ", whose models --graph extract would ask: see `headrace docs serve_extract`")
+	}
+	route := s.Routes[at]
+	return func(ctx context.Context, text string) (*graphjson.Graph, error) {
+		ex := pipeline.Acquire(ctx)
+		defer ex.Release()
+		ex.Request.Body = append(chat.AppendString([]byte(`{"context":`), text), '}')
+		ex.Request.Header.SetMethod(http.MethodPost)
+		ex.Request.Header.SetRequestURI(path)
+		ex.Request.Header.SetContentType("application/json")
+		ex.Request.Header.SetContentLength(len(ex.Request.Body))
+		ex.Route, ex.Tenant, ex.Models = route.Name, tenant, s.Models
+		if err := route.Chain.Handle(ex.Context(), ex); err != nil {
+			return nil, unextracted(err)
+		}
+		answer, _ := ex.Response.Whole()
+		var found struct{ Data *graphjson.Graph }
+		if err := json.Unmarshal(answer, &found); err != nil {
+			return nil, fmt.Errorf("%s: the answer holds no graph: %w", path, err)
+		}
+		return found.Data, nil
+	}, nil
+}
+
+// unextracted forgives that models answered and had no graph. That none of them could
+// be asked is an error: another time they may.
+func unextracted(err error) error {
+	e, ok := errors.AsType[*pipeline.Error](err)
+	if !ok || e.Code != "graph_extraction_failed" {
+		return err
+	}
+	var why struct {
+		Detail struct {
+			Attempts []struct{ Outcome, Message string }
+		}
+	}
+	if err := json.Unmarshal(e.Body, &why); err != nil {
+		return e
+	}
+	said := "no model was asked"
+	for _, a := range why.Detail.Attempts {
+		if a.Outcome != "error" {
+			return nil
+		}
+		said = a.Message
+	}
+	return errors.New(said)
 }
 
 // titles are those of all documents. Files that cannot be read are told of when
@@ -222,6 +296,11 @@ func openStore(s *config.Snapshot, c *ingestCmd) (*ingest.Store, error) {
 	}
 	if store.Graph == nil && len(c.Graph) > 0 {
 		return nil, errors.New("there is no store of a graph for --graph")
+	}
+	if slices.Contains(c.Graph, "extract") {
+		if store.Extract, err = extractor(s, c.Tenant); err != nil {
+			return nil, err
+		}
 	}
 	return store, nil
 }

@@ -2,13 +2,22 @@ package cmd
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/config"
 	"github.com/headrace/headrace/plugins/standard"
 )
 
@@ -58,7 +67,7 @@ func TestIngest(t *testing.T) {
 	f(1, "", "name files or folders")
 	f(1, "", "name files or folders", "--sample", docs)
 	f(1, "", "nowhere", filepath.Join(dir, "nowhere"))
-	f(1, "", "titles or triples:FILE", "--graph", "magic", docs)
+	f(1, "", "titles, triples:FILE or extract", "--graph", "magic", docs)
 	f(1, "", `--store "other" is no store of passages; there is: kb`, "--store", "other", docs)
 	status, _, errOut := at(t, "ingest", "--config", file+".memory", docs)
 	if status != 1 || !strings.Contains(errOut, "keeps everything in memory") {
@@ -128,4 +137,93 @@ func TestEval(t *testing.T) {
 	f(`no chain "magic"; there is: sparse, sparse+graph`, "--chain", "magic")
 	f("go together", "--collection", "kb")
 	f("nowhere", "--set", "nowhere")
+}
+
+const extracting = `
+server: { listen: 127.0.0.1:0 }
+providers: { p: { litellm: { url: URL } } }
+stores: { kb: { embedded: { path: PATH } } }
+models: { "*": [ { provider: p } ] }
+routes:
+  - { name: extract, match: { path: /graph/extract }, chain: [ serve_extract: { chain: [ slow, fast ], max_attempts: 1 }, call: {} ] }
+`
+
+// Models are raced for the graph of each chunk that has changed, and for no other; the
+// slow one is let go of. What a model finds is there for retrieval, and what nobody
+// could be asked about is written when somebody can be.
+func TestIngestExtracts(t *testing.T) {
+	var asked, cancelled, failing atomic.Int32
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		said := `{"nodes":[{"id":"b","type":"Person","props":[{"key":"name","value":"Bob"}]},{"id":"acme","type":"Company","props":[]}],"edges":[{"src":"b","dst":"acme","type":"EMPLOYED_AT","props":[]}]}`
+		switch {
+		case failing.Load() > 0:
+			w.WriteHeader(500)
+			return
+		case strings.Contains(string(b), "weather"):
+			said = "I see nobody."
+		case strings.Contains(string(b), `"model":"slow"`):
+			select {
+			case <-r.Context().Done():
+				cancelled.Add(1)
+			case <-time.After(20 * time.Second):
+				t.Error("the slow model was waited for")
+			}
+			return
+		}
+		asked.Add(1)
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"choices":[{"index":0,"message":{"role":"assistant","content":%q},"finish_reason":"stop"}]}`, said)
+	}))
+	defer up.Close()
+	dir := t.TempDir()
+	write(t, dir, "gateway.yaml", strings.NewReplacer("PATH", filepath.Join(dir, "data"), "URL", up.URL+"/v1").Replace(extracting))
+	docs := filepath.Join(dir, "docs")
+	if err := os.Mkdir(docs, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, docs, "people.txt", "Bob works at Acme.")
+	f := func(calls int32, wantStatus int, want string) {
+		t.Helper()
+		asked.Store(0)
+		status, out, errOut := at(t, "ingest", "--config", filepath.Join(dir, "gateway.yaml"), "--graph", "extract", docs)
+		if status != wantStatus || !strings.Contains(out+errOut, want) || asked.Load() != calls {
+			t.Errorf("%d, %d calls, want %d and %d with %q\n%s\n%s", status, asked.Load(), wantStatus, calls, want, out, errOut)
+		}
+	}
+	failing.Store(1)
+	f(0, 1, `failed: people.txt: extract a graph from chunk 1 of "people.txt"`)
+	failing.Store(0)
+	f(1, 0, "1 documents: 1 chunks written, 0 unchanged, 2 mentions")
+	f(0, 0, "0 chunks written, 1 unchanged")
+	write(t, docs, "sky.txt", "The weather is fine.")
+	f(4, 0, "1 chunks in which no model found a graph")
+	f(0, 0, "0 chunks written, 2 unchanged")
+	for deadline := time.Now().Add(5 * time.Second); cancelled.Load() < 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the slow model was not let go of")
+		}
+	}
+
+	src, err := source(filepath.Join(dir, "gateway.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := config.Load(t.Context(), src, standard.Components(), slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Release()
+	graph, _ := config.Lookup[pipeline.GraphStore](s, "kb")
+	found, err := graph.Expand(t.Context(), pipeline.ExpandQuery{Tenant: "default", Seeds: []pipeline.Seed{{ID: "bob", Weight: 1}}, Hops: 1, Fanout: 10, HubCap: 10, MaxSeeds: 10, MaxNodes: 10, MaxEdges: 10})
+	if err != nil || len(found.Relations) != 1 || found.Relations[0].Type != "EMPLOYED_AT" || found.Relations[0].Dst != "acme" {
+		t.Errorf("%+v %v", found, err)
+	}
+	status, _, errOut := at(t, "ingest", "--config", filepath.Join(dir, "gateway.yaml"), "--graph", "extract", "--url", up.URL, docs)
+	if status != 1 || !strings.Contains(errOut, "leave out --url") {
+		t.Errorf("%d %s", status, errOut)
+	}
 }

@@ -177,7 +177,8 @@ func (r *run) write(ctx context.Context, batch []*Prepared) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := &r.progress
-	p.New, p.Unchanged, p.Mentions = p.New+done.New, p.Unchanged+done.Unchanged, p.Mentions+done.Mentions
+	p.New, p.Unchanged = p.New+done.New, p.Unchanged+done.Unchanged
+	p.Mentions, p.Without = p.Mentions+done.Mentions, p.Without+done.Without
 	if err == nil {
 		r.inRow = 0
 		p.Documents += len(batch)

@@ -21,6 +21,7 @@ type Written struct {
 	New       int // or changed
 	Unchanged int
 	Mentions  int // links between chunks and entities
+	Without   int // chunks in which no model found a graph
 }
 
 // A Store writes into stores that this process has open.
@@ -30,6 +31,9 @@ type Store struct {
 	Graph              pipeline.GraphStore // nil: entities are left out
 	Tenant, Collection string
 	Again              bool // write what has not changed, too
+	// Extract, if set, adds to the graph what models find in documents that have
+	// changed.
+	Extract Extractor
 }
 
 // Write implements Sink. What has not changed is neither embedded nor written.
@@ -61,15 +65,21 @@ func (s *Store) Write(ctx context.Context, docs []*Prepared) (Written, error) {
 		w.Unchanged += len(d.Chunks)
 	}
 	w.Unchanged -= len(points)
-	if err := s.upsert(ctx, points, &w); err != nil {
-		return w, err
-	}
+	// The graph comes first: whoever is stopped in between finds the chunks changed
+	// the next time, and does both again.
 	for i, d := range docs {
+		if s.Extract != nil && changed[i] > 0 {
+			without, err := s.extract(ctx, d)
+			if err != nil {
+				return w, err
+			}
+			w.Without += without
+		}
 		if err := s.link(ctx, d, changed[i] > 0, &w); err != nil {
 			return w, err
 		}
 	}
-	return w, nil
+	return w, s.upsert(ctx, points, &w)
 }
 
 func (s *Store) id(d *Prepared, index int) string {
