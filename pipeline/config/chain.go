@@ -93,6 +93,10 @@ func (l *loader) named(n *node, s scope) *compiled {
 
 // each decodes a chain once per target.
 func (l *loader) each(n *node, v reflect.Value, s scope, u *unit) {
+	if l.declaring != "" {
+		l.problem(n, s.path, "", "stands before the targets of models, and the chain of %s has none: write branches that end in call: { provider: NAME }", l.declaring)
+		return
+	}
 	targets := l.targets
 	if s.target != nil {
 		targets = []*target{s.target} // what stands inside serves that one only

@@ -28,6 +28,7 @@ var registry = config.Registry{
 	config.Define[pipeline.Handler]("fail", fail{}, fakeSource),
 	config.Define[pipeline.Handler]("guard", guard{Closed: true}, fakeSource),
 	config.Define[pipeline.Handler]("call", call{}, fakeSource),
+	config.Define[pipeline.Handler]("look", look{}, fakeSource),
 	config.Define[pipeline.Provider]("answer", answer{Text: "yes"}, fakeSource),
 	config.Define[pipeline.CacheStore]("memory", memory{Max: 1 << 20}, fakeSource),
 	config.Define[*index]("index", indexed{}, fakeSource),
@@ -193,12 +194,24 @@ func (*kept) Set(context.Context, pipeline.Key, []byte, time.Duration) error { r
 type indexed struct {
 	// Embed computes vectors.
 	Embed config.Ref[pipeline.Provider] `yaml:"embed" check:"required"`
+	// Then is a chain.
+	Then pipeline.Chain `yaml:"then"`
 }
 
 type index struct{ *life }
 
 func (indexed) Build(_ context.Context, env config.Env) (*index, error) {
 	return &index{born(env)}, nil
+}
+
+// look uses an index.
+type look struct {
+	// In is the index.
+	In config.Ref[*index] `yaml:"in"`
+}
+
+func (c look) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
+	return &stage{born(env), c}, nil
 }
 
 // A color is a scalar of its own.

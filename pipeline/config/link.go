@@ -23,6 +23,8 @@ func (l *loader) declare(root *node, section string) {
 			l.structure(key, s.path, "", "the name %q is taken by a provider; providers and stores share their names", key.text)
 			return
 		}
+		l.declaring = s.path
+		defer func() { l.declaring = "" }()
 		d := &declaration{section: section}
 		l.declared[key.text] = d
 		e, ok := l.entry(val, s, kind, l.reg.names(section))
@@ -135,7 +137,7 @@ func (l *loader) cycles() {
 	visit = func(u *unit) {
 		state[u] = active
 		stack = append(stack, u.name)
-		for _, r := range u.refs {
+		for _, r := range u.named() {
 			switch {
 			case r.unit == nil:
 			case state[r.unit] == active:

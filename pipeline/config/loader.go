@@ -22,7 +22,9 @@ type loader struct {
 	problems Problems
 	secrets  []string // values that no problem may show
 	off      bool     // within an entry that is switched off
-	units    int      // components counted so far
+	// declaring is the provider or store that is being read, "" for none.
+	declaring string
+	units     int // components counted so far
 
 	server     Server
 	serverNode *node
@@ -75,9 +77,9 @@ func (l *loader) read(root *node) {
 		}
 	}
 	l.readServer(root.get("server"), root)
+	l.readChains(root.get(inChains))
 	l.declare(root, inProviders)
 	l.declare(root, inStores)
-	l.readChains(root.get(inChains))
 	l.readModels(root.get("models"))
 	if n := root.get("before"); n != nil {
 		l.before = l.chain(n, scope{path: "before", name: "before"})

@@ -57,6 +57,15 @@ func (u *unit) stages() []*unit {
 	return out
 }
 
+// named are what u refers to, the stages in its settings included.
+func (u *unit) named() []*link {
+	out := slices.Clip(u.refs)
+	for _, s := range u.stages() {
+		out = append(out, s.named()...)
+	}
+	return out
+}
+
 // final returns the unit that the snapshot uses for u.
 func (u *unit) final() *unit {
 	if u.carried != nil {

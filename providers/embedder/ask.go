@@ -61,7 +61,7 @@ func (e *embedder) askFor(ctx context.Context, texts []string, encoding string) 
 	ex.Op, ex.Route = pipeline.OpEmbeddings, "embedder"
 	ex.Request.Body = e.body(texts, encoding)
 	h.SetContentLength(len(ex.Request.Body))
-	if err := e.provider.Call(ex.Context(), ex); err != nil {
+	if err := e.chain.Handle(ex.Context(), ex); err != nil {
 		return nil, fmt.Errorf("embed %d texts with %q: %w", len(texts), e.Config.Model, err)
 	}
 	b, err := readAnswer(ex)

@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/binary"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -30,8 +31,11 @@ var Component = config.Define[pipeline.Embedder]("embedder", Config{
 
 // Config turns texts into vectors by asking an upstream for embeddings.
 type Config struct {
-	// Provider is asked.
-	Provider config.Ref[pipeline.Provider] `yaml:"provider" check:"required"`
+	// Provider is asked, if it is one that is asked by itself.
+	Provider config.Ref[pipeline.Provider] `yaml:"provider"`
+	// Chain is asked in its place: stages as in a route, such as a breaker, or a
+	// race between branches that call different providers.
+	Chain pipeline.Chain `yaml:"chain"`
 	// Model is the upstream's name of the model.
 	Model string `yaml:"model" check:"required"`
 	// Dimensions is the length of vectors to ask for. At 0 it is the model's
@@ -59,10 +63,27 @@ type Config struct {
 	Cache config.Size `yaml:"cache"`
 }
 
+// Validate implements the cross-field rule.
+func (c Config) Validate() error {
+	if c.Provider.IsZero() == (len(c.Chain) == 0) {
+		return errors.New("set either provider or chain: it says who is asked")
+	}
+	return nil
+}
+
+// stages are what is asked.
+func (c *Config) stages() pipeline.Chain {
+	if len(c.Chain) > 0 {
+		return c.Chain
+	}
+	p := c.Provider.Get()
+	return pipeline.Chain{pipeline.HandlerFunc(func(ctx context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error { return p.Call(ctx, ex) })}
+}
+
 // Build implements config.Builder.
 func (c Config) Build(_ context.Context, env config.Env) (pipeline.Embedder, error) {
 	e := &embedder{
-		Config: c, provider: c.Provider.Get(), vectors: newVectors(int64(c.Cache)),
+		Config: c, chain: c.stages(), vectors: newVectors(int64(c.Cache)),
 		flights: map[key]place{}, storing: make(chan struct{}, c.Parallel), asking: make(chan struct{}, c.Questions),
 		texts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "headrace_embedder_texts_total",
@@ -87,10 +108,10 @@ type key [sha256.Size]byte
 
 type embedder struct {
 	Config
-	provider pipeline.Provider
-	vectors  *vectors
-	storing  chan struct{} // one for each call that runs for what is stored
-	asking   chan struct{} // and for questions
+	chain   pipeline.Chain
+	vectors *vectors
+	storing chan struct{} // one for each call that runs for what is stored
+	asking  chan struct{} // and for questions
 	fleet
 	flights map[key]place // guarded by fleet.mu
 	plain   atomic.Bool   // the upstream has refused to pack vectors, and then made some

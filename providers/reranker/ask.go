@@ -89,7 +89,7 @@ func (r *reranker) ask(ctx context.Context, query string, texts []string, places
 	ex.Op, ex.Route = pipeline.OpRerank, "reranker"
 	ex.Request.Body = r.body(query, texts, places)
 	h.SetContentLength(len(ex.Request.Body))
-	if err := r.provider.Call(ex.Context(), ex); err != nil {
+	if err := r.chain.Handle(ex.Context(), ex); err != nil {
 		return err
 	}
 	b, err := readAnswer(ex)

@@ -5,6 +5,7 @@ package reranker
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"time"
 
 	"github.com/headrace/headrace/pipeline"
@@ -22,8 +23,11 @@ var Component = config.Define[pipeline.Reranker]("reranker", Config{
 // Config scores texts by asking an upstream, in the format that Cohere, Jina and
 // LiteLLM share.
 type Config struct {
-	// Provider is asked.
-	Provider config.Ref[pipeline.Provider] `yaml:"provider" check:"required"`
+	// Provider is asked, if it is one that is asked by itself.
+	Provider config.Ref[pipeline.Provider] `yaml:"provider"`
+	// Chain is asked in its place: stages as in a route, such as a breaker, or a
+	// race between branches that call different providers.
+	Chain pipeline.Chain `yaml:"chain"`
 	// Model is the upstream's name of the model.
 	Model string `yaml:"model" check:"required"`
 	// MaxDocuments is how many texts go into one call. More are sent in several,
@@ -35,14 +39,31 @@ type Config struct {
 	Timeout time.Duration `yaml:"timeout" check:"min=1ms"`
 }
 
+// Validate implements the cross-field rule.
+func (c Config) Validate() error {
+	if c.Provider.IsZero() == (len(c.Chain) == 0) {
+		return errors.New("set either provider or chain: it says who is asked")
+	}
+	return nil
+}
+
+// stages are what is asked.
+func (c *Config) stages() pipeline.Chain {
+	if len(c.Chain) > 0 {
+		return c.Chain
+	}
+	p := c.Provider.Get()
+	return pipeline.Chain{pipeline.HandlerFunc(func(ctx context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error { return p.Call(ctx, ex) })}
+}
+
 // Build implements config.Builder.
 func (c Config) Build(context.Context, config.Env) (pipeline.Reranker, error) {
-	return &reranker{c, c.Provider.Get()}, nil
+	return &reranker{c, c.stages()}, nil
 }
 
 type reranker struct {
 	Config
-	provider pipeline.Provider
+	chain pipeline.Chain
 }
 
 // WithModel implements pipeline.ModelReranker.
