@@ -29,6 +29,7 @@ const (
 	limitFirst   = time.Second
 	limitIdle    = time.Second
 	limitStream  = 3 * time.Second
+	hedgeAfter   = 150 * time.Millisecond // a second upstream is asked
 	limitAnswer  = 256 << 10
 	limitEvent   = 64 << 10
 )

@@ -156,11 +156,13 @@ func (r *rig) check(t *testing.T, k task) {
 		}
 	}
 	got := r.judge(marker, k.stream, a)
-	if !r.allowed(k, got) {
+	// On a busy machine even a refusal that comes at once may come after the hedge.
+	hedged := r.mode == backed && a.took >= hedgeAfter
+	if !r.allowed(k, got) && !(hedged && got == whole) {
 		fail("came to %q", got)
 	}
 	for _, o := range append(r.bad, r.good) {
-		if n := o.attempts(marker); n > 1 || n > 0 && o == r.bad[1] && r.mode != double || n > 0 && o == r.good && (r.mode != backed || kinds[k.fault].final) {
+		if n := o.attempts(marker); n > 1 || n > 0 && o == r.bad[1] && r.mode != double || n > 0 && o == r.good && (r.mode != backed || kinds[k.fault].final && !hedged) {
 			fail("%d attempts at upstream %s", n, o.name)
 		}
 	}

@@ -242,7 +242,7 @@ providers:
 routes:
   - name: chat
     match: { path: /v1/chat/completions }
-    chain: [ race: { after: 150ms, budget: 100% } ]
+    chain: [ race: { after: `+hedgeAfter.String()+`, budget: 100% } ]
 `))
 	t.Cleanup(r.client.CloseIdleConnections)
 	return r
