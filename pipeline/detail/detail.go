@@ -28,7 +28,8 @@ type Problem struct {
 	Ctx   any             `json:"ctx,omitempty"`
 }
 
-// Invalid is the refusal of a request for these problems: status 422.
+// Invalid is the refusal of a request for these problems: status 422 in this dialect,
+// and 400 in OpenAI's.
 func Invalid(problems ...Problem) error {
 	for i := range problems {
 		if problems[i].Input == nil {
@@ -36,7 +37,7 @@ func Invalid(problems ...Problem) error {
 		}
 	}
 	return &pipeline.Error{
-		Status: 422, Code: "invalid_request", Param: problems[0].field(), Fault: pipeline.CallerFault,
+		Status: 400, Code: "invalid_request", Param: problems[0].field(), Fault: pipeline.CallerFault,
 		Err: invalid(problems),
 	}
 }
@@ -48,7 +49,10 @@ type invalid []Problem
 // Error implements error.
 func (list invalid) Error() string {
 	said := list[0].Msg
-	if field := list[0].field(); field != "" {
+	if why, ok := list[0].Ctx.(map[string]string); ok && why["error"] != "" {
+		said += ": " + why["error"]
+	}
+	if field := list[0].field(); field != "" && list[0].Type != "json_invalid" {
 		said = field + ": " + said
 	}
 	if n := len(list) - 1; n > 0 {
@@ -94,7 +98,7 @@ func Refuse(e *pipeline.Error) (status int, body []byte) {
 		status = 502
 	}
 	if list, ok := errors.AsType[invalid](e.Err); ok {
-		return status, list.body()
+		return 422, list.body()
 	}
 	if bytes.HasPrefix(e.Body, []byte(`{"detail":`)) {
 		return status, e.Body
@@ -166,10 +170,14 @@ func Read(ex *pipeline.Exchange) (*Reader, error) {
 		if e, ok := errors.AsType[*chat.Error](err); ok {
 			at = e.Offset
 		}
-		return nil, Invalid(Problem{
+		refused := Invalid(Problem{
 			Type: "json_invalid", Loc: []any{"body", at}, Msg: "JSON decode error",
 			Input: json.RawMessage("{}"), Ctx: map[string]string{"error": err.Error()},
 		})
+		if e, ok := errors.AsType[*pipeline.Error](refused); ok {
+			e.Code, e.Param = "invalid_json", "" // a place in the text is no field
+		}
+		return nil, refused
 	}
 	switch {
 	case string(b) == "null":

@@ -202,6 +202,10 @@ func TestSentence(t *testing.T) {
 	if !ok || e.Param != "l.1" || e.Err.Error() != "l.1: Input should be a valid string (and 1 more)" {
 		t.Errorf("%+v", e)
 	}
+	_, err = reader(t, `{"a":}`, "")
+	if e, ok := errors.AsType[*pipeline.Error](err); !ok || e.Status != 400 || e.Code != "invalid_json" || e.Param != "" || !strings.HasPrefix(e.Err.Error(), "JSON decode error: ") {
+		t.Errorf("%+v", e)
+	}
 	_, err = reader(t, "", "")
 	if e, ok := errors.AsType[*pipeline.Error](err); !ok || e.Param != "" || e.Err.Error() != "Field required" {
 		t.Errorf("%+v", e)
