@@ -1,0 +1,128 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/headrace/headrace/tests/harness"
+)
+
+// example is a request of docs/api.md, and the answer that it shows.
+var example = regexp.MustCompile("(?s)```http\n([A-Z]+) (\\S+)\n(.*?)```\n\n```json\n(.*?)```")
+
+// The examples of docs/api.md get answers with the fields that they show, of the same
+// types, and no others. Null in an example is anything.
+func TestAPIExamples(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile(filepath.Join(harness.Root(t), "docs", "api.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := example.FindAllSubmatch(doc, -1)
+	if n := strings.Count(string(doc), "```http\n"); len(all) != n || n < 10 {
+		t.Fatalf("%d of %d examples can be read", len(all), n)
+	}
+	const admin = "admin-key"
+	g := harness.Start(t, "gateway.yaml", "HEADRACE_ADMIN_KEY="+admin, "HEADRACE_KEYS=default=a-key")
+	for _, m := range all {
+		method, path, body := string(m[1]), string(m[2]), string(m[3])
+		req, err := http.NewRequestWithContext(t.Context(), method, strings.TrimSuffix(g.Root, "/")+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Authorization", "Bearer a-key")
+		if strings.HasPrefix(path, "/admin/") {
+			req.Header.Set("Authorization", "Bearer "+admin)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close() // read to its end
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got, want any
+		if err := json.Unmarshal(m[4], &want); err != nil {
+			t.Fatalf("%s %s: the answer shown is no JSON: %v", method, path, err)
+		}
+		if err := json.Unmarshal(said, &got); err != nil || resp.StatusCode/100 != 2 {
+			t.Errorf("%s %s: %s\n%s", method, path, resp.Status, said)
+			continue
+		}
+		for _, d := range differences("", want, got) {
+			t.Errorf("%s %s: %s\n%s", method, path, d, said)
+		}
+	}
+}
+
+// differences says in which fields and types got is not as want. Of a list the first
+// elements count.
+func differences(at string, want, got any) (out []string) {
+	switch w := want.(type) {
+	case nil:
+	case map[string]any:
+		g, ok := got.(map[string]any)
+		if !ok {
+			return []string{fmt.Sprintf("%s is %T, and no object", at, got)}
+		}
+		for k := range w {
+			if _, ok := g[k]; !ok {
+				out = append(out, at+"."+k+" is missing")
+				continue
+			}
+			out = append(out, differences(at+"."+k, w[k], g[k])...)
+		}
+		for k := range g {
+			if _, ok := w[k]; !ok {
+				out = append(out, at+"."+k+" is not shown")
+			}
+		}
+	case []any:
+		g, ok := got.([]any)
+		switch {
+		case !ok:
+			return []string{fmt.Sprintf("%s is %T, and no list", at, got)}
+		case len(w) > 0 && len(g) == 0:
+			return []string{at + " is empty"}
+		case len(w) > 0:
+			return differences(at+"[0]", w[0], g[0])
+		}
+	default:
+		if got != nil && fmt.Sprintf("%T", want) != fmt.Sprintf("%T", got) {
+			out = append(out, fmt.Sprintf("%s is %T, and not %T", at, got, want))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Below /v1 a retrieval's errors are OpenAI's; everywhere else they are those of the
+// service that had it first.
+func TestRetrieveErrors(t *testing.T) {
+	t.Parallel()
+	g := harness.Start(t, "")
+	f := func(url, body string, status int, want string) {
+		t.Helper()
+		a := send(t, url, body)
+		if a.StatusCode != status || !strings.Contains(a.body, want) {
+			t.Errorf("%s %s: want %d with %s, got %v", url, body, status, want, a)
+		}
+	}
+	f(g.Root+"/v1/retrieve", `{"query":"gate"}`, 200, `"hits":[]`)
+	f(g.Root+"/v1/retrieve", `{"query":5}`, 400, `{"error":{"message":"query: Input should be a valid string","type":"invalid_request_error","param":"query","code":"invalid_request"}}`)
+	f(g.Root+"/v1/retrieve", `{"query":`, 400, `"code":"invalid_json"`)
+	f(g.Root+"/v1/retrieve", `{"query":" "}`, 400, `{"error":{"message":"query must be non-empty"`)
+	f(g.Root+"/retrieve", `{"query":5}`, 422, `{"detail":[{"type":"string_type","loc":["body","query"]`)
+	f(g.Root+"/retrieve", `{"query":" "}`, 400, `{"detail":"query must be non-empty"}`)
+}
