@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/chat"
@@ -154,6 +155,37 @@ func stored(props []Prop) []pipeline.Prop {
 			v = chat.AppendString(nil, string(v))
 		}
 		out = append(out, pipeline.Prop{Key: p.Key, Value: v})
+	}
+	return out
+}
+
+// Of is the graph of some relations, with those entities that they name; it is what
+// Store takes apart.
+func Of(entities map[string]*pipeline.Entity, relations []pipeline.Relation) *Graph {
+	g := &Graph{Nodes: []Node{}, Edges: make([]Edge, 0, len(relations))}
+	seen := map[string]bool{}
+	for _, r := range relations {
+		for _, id := range [...]string{r.Src, r.Dst} {
+			e := entities[id]
+			if e == nil || seen[id] {
+				continue
+			}
+			seen[id] = true
+			n := Node{ID: id, Type: e.Type, Props: shown(e.Props)}
+			if e.Name != "" && !slices.ContainsFunc(n.Props, func(p Prop) bool { return p.Key == "name" }) {
+				n.Props = append(n.Props, Prop{Key: "name", Value: chat.AppendString(nil, e.Name)})
+			}
+			g.Nodes = append(g.Nodes, n)
+		}
+		g.Edges = append(g.Edges, Edge{Src: r.Src, Dst: r.Dst, Type: r.Type, Props: shown(r.Props)})
+	}
+	return g
+}
+
+func shown(props []pipeline.Prop) []Prop {
+	out := make([]Prop, 0, len(props)+1)
+	for _, p := range props {
+		out = append(out, Prop{Key: p.Key, Value: p.Value})
 	}
 	return out
 }

@@ -8,11 +8,14 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/graphjson"
 )
 
 // A Gateway writes through a running gateway. It cannot tell that a document has
-// become shorter, so that the rest of it stays; and it links chunks to entities,
-// but writes no relations.
+// become shorter, so that the rest of it stays, and so do relations that it does not
+// name any more.
 type Gateway struct {
 	URL        string // of the gateway, as http://localhost:8080
 	Key        string // empty: none is sent
@@ -82,15 +85,68 @@ func (g *Gateway) Write(ctx context.Context, docs []*Prepared) (Written, error) 
 			body.Chunks = append(body.Chunks, s)
 		}
 	}
-	return w, flush()
+	if err := flush(); err != nil {
+		return w, err
+	}
+	for _, d := range docs {
+		if err := g.relate(ctx, d); err != nil {
+			return w, err
+		}
+	}
+	return w, nil
+}
+
+// maxRelations is how many relations one request may have; each names two entities at
+// most, of which a gateway takes 5,000.
+const maxRelations = 2000
+
+// relate sends the relations of a document.
+func (g *Gateway) relate(ctx context.Context, d *Prepared) error {
+	entities := make(map[string]*pipeline.Entity, len(d.Entities))
+	for i := range d.Entities {
+		entities[d.Entities[i].ID] = &d.Entities[i]
+	}
+	for rest := d.Relations; len(rest) > 0; {
+		some := rest[:min(len(rest), maxRelations)]
+		rest = rest[len(some):]
+		graph := graphjson.Of(entities, some)
+		body := struct {
+			Data  *graphjson.Graph `json:"data"`
+			DocID string           `json:"doc_id"`
+		}{graph, d.ID}
+		if err := g.send(ctx, "/graph/upsert", fmt.Sprintf("%d relations", len(some)), body, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (g *Gateway) post(ctx context.Context, body sent, w *Written) error {
+	var done struct {
+		Upserted int
+		Skipped  int
+		Errors   []json.RawMessage
+	}
+	what := fmt.Sprintf("%d chunks", len(body.Chunks))
+	if err := g.send(ctx, "/index/chunks", what, body, &done); err != nil {
+		return err
+	}
+	if len(done.Errors) > 0 {
+		return fmt.Errorf("send %s: %d are refused; the first: %.300s", what, len(done.Errors), done.Errors[0])
+	}
+	w.New += done.Upserted
+	w.Unchanged += done.Skipped
+	return nil
+}
+
+// send puts body to a path of the gateway, and reads its answer into one, which may be
+// nil.
+func (g *Gateway) send(ctx context.Context, path, what string, body, into any) error {
 	b, err := json.Marshal(body)
 	if err != nil {
-		return fmt.Errorf("put %d chunks into JSON: %w", len(body.Chunks), err)
+		return fmt.Errorf("put %s into JSON: %w", what, err)
 	}
-	url := strings.TrimSuffix(strings.TrimRight(g.URL, "/"), "/v1") + "/index/chunks"
+	url := strings.TrimSuffix(strings.TrimRight(g.URL, "/"), "/v1") + path
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(b))
 	if err != nil {
 		return err
@@ -101,28 +157,21 @@ func (g *Gateway) post(ctx context.Context, body sent, w *Written) error {
 	}
 	resp, err := g.Client.Do(req)
 	if err != nil {
-		return fmt.Errorf("send %d chunks: %w", len(body.Chunks), err)
+		return fmt.Errorf("send %s: %w", what, err)
 	}
 	defer func() { _ = resp.Body.Close() }() // read by then
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, 8<<20))
 	if err != nil {
-		return fmt.Errorf("send %d chunks to %s: %w", len(body.Chunks), url, err)
-	}
-	var done struct {
-		Upserted int
-		Skipped  int
-		Errors   []json.RawMessage
+		return fmt.Errorf("send %s to %s: %w", what, url, err)
 	}
 	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("send %d chunks to %s: %s: %.300s", len(body.Chunks), url, resp.Status, answer)
+		return fmt.Errorf("send %s to %s: %s: %.300s", what, url, resp.Status, answer)
 	}
-	if err := json.Unmarshal(answer, &done); err != nil {
-		return fmt.Errorf("send %d chunks to %s: the answer is not what a gateway says: %w", len(body.Chunks), url, err)
+	if into == nil {
+		return nil
 	}
-	if len(done.Errors) > 0 {
-		return fmt.Errorf("send %d chunks to %s: %d are refused; the first: %.300s", len(body.Chunks), url, len(done.Errors), done.Errors[0])
+	if err := json.Unmarshal(answer, into); err != nil {
+		return fmt.Errorf("send %s to %s: the answer is not what a gateway says: %w", what, url, err)
 	}
-	w.New += done.Upserted
-	w.Unchanged += done.Skipped
 	return nil
 }

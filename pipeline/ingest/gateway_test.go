@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/graphjson"
 	"github.com/headrace/headrace/pipeline/ingest"
 )
 
@@ -51,4 +53,54 @@ func TestGateway(t *testing.T) {
 	f(401, `{"error":"who are you"}`, "401 Unauthorized: {\"error\":\"who are you\"}")
 	f(200, `<html>`, "not what a gateway says")
 	f(200, `{"errors":[{"index":0,"message":"too long"}]}`, "too long")
+}
+
+// What relates the entities of a document is sent to the gateway's graph, after its
+// chunks, with the entities that it names.
+func TestGatewayRelations(t *testing.T) {
+	var paths []string
+	var got struct {
+		DocID string `json:"doc_id"`
+		Data  graphjson.Graph
+	}
+	relations, refused := 0, false
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		paths = append(paths, r.URL.Path)
+		switch {
+		case r.URL.Path != "/graph/upsert":
+			_, _ = io.WriteString(w, `{"ok":true,"upserted":1}`)
+			return
+		case refused:
+			w.WriteHeader(404)
+			return
+		}
+		if err := json.NewDecoder(r.Body).Decode(&got); err != nil || got.Data.Validate() != nil {
+			t.Errorf("%v %v", err, got.Data.Validate())
+		}
+		relations += len(got.Data.Edges)
+	}))
+	defer server.Close()
+	g := &ingest.Gateway{URL: server.URL, Collection: "kb", Client: server.Client()}
+	d := &ingest.Prepared{
+		ID: "a.txt", Chunks: []ingest.Chunk{{Text: "A weir on the Sorrel.", Mentions: []string{"weir"}}},
+		Entities:  []pipeline.Entity{{ID: "weir", Type: "Topic", Name: "Weir"}, {ID: "sorrel", Type: "River"}, {ID: "alone", Type: "Topic"}},
+		Relations: []pipeline.Relation{{Src: "weir", Dst: "sorrel", Type: "ON", Props: []pipeline.Prop{{Key: "since", Value: []byte("1901")}}}},
+	}
+	if _, err := g.Write(t.Context(), []*ingest.Prepared{d}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "/index/chunks /graph/upsert"; strings.Join(paths, " ") != want || got.DocID != "a.txt" || len(got.Data.Nodes) != 2 || string(got.Data.Edges[0].Props[0].Value) != "1901" || string(got.Data.Nodes[0].Props[0].Value) != `"Weir"` {
+		t.Errorf("%v, sent %+v", paths, got)
+	}
+	for len(d.Relations) < 4100 {
+		d.Relations = append(d.Relations, d.Relations[0])
+	}
+	paths, relations = nil, 0
+	if _, err := g.Write(t.Context(), []*ingest.Prepared{d}); err != nil || len(paths) != 4 || relations != 4100 {
+		t.Errorf("%v: %d relations by %v", err, relations, paths)
+	}
+	refused = true
+	if _, err := g.Write(t.Context(), []*ingest.Prepared{d}); err == nil || !strings.Contains(err.Error(), "2000 relations to "+server.URL+"/graph/upsert: 404") {
+		t.Errorf("%v", err)
+	}
 }
