@@ -40,23 +40,27 @@ func check(query string, allowed []string) error {
 	if err != nil {
 		return err
 	}
+	begin := first(all)
 	for i := range all {
-		if err := judge(all, i, allowed); err != nil {
+		if err := judge(all, i, begin, allowed); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// The words that begin what is no read.
-var refused = []string{
-	"alter", "analyze", "commit", "create", "deallocate", "delete", "deny", "detach", "drop", "dryrun", "enable", "foreach",
-	"grant", "insert", "load", "merge", "periodic", "profile", "reallocate", "remove", "rename", "revoke", "rollback", "set",
-	"show", "start", "stop", "terminate", "transaction", "transactions", "use",
+// The words that begin a clause that is no read, wherever they stand.
+var refused = []string{"create", "delete", "detach", "foreach", "insert", "load", "merge", "remove", "set", "use"}
+
+// The words that begin a command. It is one only as the first of a query: a
+// variable may well be called start, or profile.
+var commands = []string{
+	"alter", "analyze", "commit", "deallocate", "deny", "drop", "dryrun", "enable", "grant", "profile", "reallocate",
+	"rename", "revoke", "rollback", "show", "start", "stop", "terminate", "using",
 }
 
-// judge judges the i-th token.
-func judge(all []token, i int, allowed []string) error {
+// judge judges the i-th token of a query that begins at another.
+func judge(all []token, i, begin int, allowed []string) error {
 	t := all[i]
 	if t.kind == symbol && t.text == ";" && i < len(all)-1 {
 		return errors.New("one query at a time: it holds more behind a semicolon")
@@ -74,24 +78,51 @@ func judge(all []token, i int, allowed []string) error {
 	if lower == "call" {
 		return procedure(all[i+1:], allowed)
 	}
-	if slices.Contains(refused, lower) {
+	if slices.Contains(refused, lower) || i == begin && slices.Contains(commands, lower) || batches(all, i) {
 		return fmt.Errorf("the query may only read, and %s does more", strings.ToUpper(lower))
 	}
 	return nil
 }
 
-// isName reports whether the i-th token can only be a name: of a property, a
-// label, a parameter, or a key of a map.
-func isName(all []token, i int) bool {
-	if i+1 < len(all) && all[i+1].is(":") && i > 0 && (all[i-1].is("{") || all[i-1].is(",")) {
-		return true
+// first is where a query begins behind what says how it is run, as in
+// "EXPLAIN CYPHER 5 planner=dp".
+func first(all []token) int {
+	i := 0
+	for i < len(all) {
+		t := all[i]
+		switch {
+		case t.kind == word && i+2 < len(all) && all[i+1].is("="):
+			i += 3
+		case t.kind == literal, t.is("."), t.isWord("explain"), t.isWord("cypher"):
+			i++
+		default:
+			return i
+		}
 	}
+	return i
+}
+
+// batches reports whether the i-th token is the last word of "IN TRANSACTIONS"
+// or "IN 3 CONCURRENT TRANSACTIONS".
+func batches(all []token, i int) bool {
+	return i > 0 && all[i].isWord("transactions") && (all[i-1].isWord("in") || all[i-1].isWord("concurrent"))
+}
+
+// isName reports whether the i-th token can only be a name: of a variable, a
+// property, a label, a parameter, or a key of a map.
+func isName(all []token, i int) bool {
 	if i == 0 {
 		return false
 	}
 	switch before := all[i-1]; {
 	case before.is("$"), before.is(":"):
 		return true
+	case before.is("{"):
+		return i+1 < len(all) && all[i+1].is(":")
+	case before.is("("), before.is("["), before.is(","), before.is("|"), before.is("&"), before.is("!"):
+		// No clause begins there, but for one within FOREACH, which is refused itself.
+		// Which procedures are called nothing else tells, so there is no doubt about CALL.
+		return !all[i].isWord("call") || before.is(",") && i+1 < len(all) && all[i+1].is(":")
 	case before.is("."):
 		// Not what follows a number with a bare point, as in "RETURN 1.".
 		return i > 1 && (all[i-2].kind == word || all[i-2].is(")") || all[i-2].is("]") || all[i-2].is("}"))
@@ -132,7 +163,7 @@ var pure = []string{"date", "datetime", "duration", "localdatetime", "localtime"
 // function reports whether the i-th token begins a name with dots that is
 // called as a function.
 func function(all []token, i int) bool {
-	if i > 0 && (all[i-1].is(".") || all[i-1].is("$") || all[i-1].is(":") || !all[i-1].quoted && strings.EqualFold(all[i-1].text, "call")) {
+	if i > 0 && (all[i-1].is(".") || all[i-1].is("$") || all[i-1].isWord("call")) {
 		return false
 	}
 	_, n := dotted(all[i:])

@@ -27,6 +27,13 @@ var reads = []string{
 	"MATCH p=(:Person {id:'bob'})-[]->() RETURN p;",
 	"call db.labels() YIELD label RETURN label",
 	"CALL `db`.labels()",
+	// Words of the language that are names here.
+	"MATCH (start:Station)-[:LINE]->(stop) RETURN start.name AS start, stop.name ORDER BY start",
+	"MATCH (u:User)-[:HAS]->(profile:Profile) WHERE profile.show = true RETURN profile",
+	"MATCH (t:Transaction) WITH collect(t.id) AS transactions RETURN size(transactions), transactions[0]",
+	"MATCH (n:Set|Create|Delete) RETURN n", "MATCH (n:Set&!Create) RETURN n", "MATCH (n:(!Load)) RETURN n",
+	"MATCH (a:A)-[r:KNOWS|SET|LOAD*1..2]->(b) RETURN r", "MATCH (set:Set), (a)-[use:USE]->(b) RETURN a, set, use",
+	"CYPHER 5 planner=dp MATCH (n:A) RETURN n.commit AS commit", "RETURN {a: date.truncate('day', $d)} AS x, {call: 1, use: 2, set: 3} AS y",
 }
 
 var writes = []string{
@@ -38,6 +45,10 @@ var writes = []string{
 	"CALL dbms.components() YIELD name RETURN name", "CALL apoc.cypher.runWrite('CREATE (n)', {})", "CALL\napoc.load.json('http://x') YIELD value RETURN value",
 	"CALL `apoc`.`load`.`json`('x')", "CALL `apoc.load.json`('x')", "CALL /* { */ dbms.listConfig()", "CALL db.labels.more()", "CALL",
 	"RETURN apoc.cypher.runFirstColumnSingle('CREATE (n)', {})", "RETURN genai.vector.encode('x', 'OpenAI', {})", "RETURN `apoc`.util.sleep(1)", "RETURN gds . version()",
+	"RETURN {a: apoc.cypher.runFirstColumnSingle('CREATE (n)', {})}", "MATCH (n {a :genai.vector.encode('x', 'OpenAI', {})}) RETURN n", "RETURN {a: {b:`apoc`.util.sleep(1)}}",
+	"RETURN [1..apoc.x()]", "MATCH (call dbms.x()) RETURN 1", "RETURN 1, CALL dbms.x()",
+	"EXPLAIN SHOW USERS", "CYPHER SHOW USERS", "CYPHER 5 SHOW USERS", "cypher 5.0 planner = dp runtime=slotted show users", "EXPLAIN CYPHER planner=dp PROFILE RETURN 1", "/* */ SHOW USERS",
+	"USING PERIODIC COMMIT LOAD CSV FROM 'x' AS l RETURN l", "CALL { RETURN 1 } IN 3 CONCURRENT TRANSACTIONS", "CALL { RETURN 1 } IN $n CONCURRENT TRANSACTIONS",
 	"SHOW USERS", "SHOW TRANSACTIONS YIELD *", "TERMINATE TRANSACTIONS 'x'", "USE neo4j MATCH (n) RETURN n", "EXPLAIN USE graph.byName('x') RETURN 1",
 	"MATCH (n) CALL { WITH n DETACH DELETE n } IN TRANSACTIONS OF 10 ROWS", "CALL { RETURN 1 } IN CONCURRENT TRANSACTIONS",
 	"MATCH (n) RETURN n; MATCH (m) DELETE m", "RETURN 1; RETURN 2",
@@ -83,10 +94,10 @@ func FuzzCheck(f *testing.F) {
 			return
 		}
 		end := "\n"
-		for _, clause := range []string{"CREATE (n)", "LOAD CSV FROM 'x' AS l RETURN l", "CALL dbms.x()", "SHOW USERS", "DETACH DELETE n"} {
-			if strings.HasSuffix(strings.TrimRight(stripped(t, q), " "), ":") || strings.HasSuffix(stripped(t, q), "$") || strings.HasSuffix(stripped(t, q), ".") {
-				return // what follows is a name
-			}
+		if s := stripped(t, q); s != "" && strings.Contains(":$.([,|&!", s[len(s)-1:]) {
+			return // what follows is a name
+		}
+		for _, clause := range []string{"CREATE (n)", "LOAD CSV FROM 'x' AS l RETURN l", "CALL dbms.x()", "USE x", "DETACH DELETE n"} {
 			if Check(q+end+clause) == nil {
 				t.Errorf("%q hides %q", q, clause)
 			}

@@ -25,6 +25,11 @@ const (
 
 func (t token) is(s string) bool { return t.kind == symbol && t.text == s }
 
+// isWord reports whether t is a word of the language, s in lower case.
+func (t token) isWord(s string) bool {
+	return t.kind == word && !t.quoted && strings.EqualFold(t.text, s)
+}
+
 var (
 	errEscape   = errors.New(`the query holds a \u escape, which may stand for anything; pass the text as a parameter`)
 	errText     = errors.New("the query holds a string that does not end")
