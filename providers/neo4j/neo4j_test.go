@@ -13,7 +13,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
-	driver "github.com/neo4j/neo4j-go-driver/v5/neo4j"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/headrace/headrace/pipeline"
@@ -197,20 +196,10 @@ func FuzzNames(f *testing.F) {
 	})
 }
 
-type step struct {
-	driver.Plan
-	name, details string
-	children      []driver.Plan
-}
-
-func (s step) Operator() string          { return s.name }
-func (s step) Arguments() map[string]any { return map[string]any{"Details": s.details} }
-func (s step) Children() []driver.Plan   { return s.children }
-
 func TestJudge(t *testing.T) {
 	f := func(name, details string, fine bool) {
 		t.Helper()
-		p := step{name: "ProduceResults@neo4j", children: []driver.Plan{step{name: name + "@neo4j", details: details}}}
+		p := step{operator: "ProduceResults@neo4j", from: []step{{operator: name + "@neo4j", details: details}, {operator: "Argument@neo4j"}}}
 		if err := judge(p, 0); (err == nil) != fine {
 			t.Errorf("%s %s: %v", name, details, err)
 		}
@@ -221,6 +210,15 @@ func TestJudge(t *testing.T) {
 	f("VarLengthExpand(All)", "(a)-[r:X*..3]->(b)", true)
 	f("VarLengthExpand(All)", "(a)-[r*]->(b)", false)
 	f("VarLengthExpand(All)", "(a)-[r*2..]->(b)", false)
+	f("VarLengthExpand(All)", "(`{1, 3}`)-[`*1..3]`*]->(b)", false)
+	f("VarLengthExpand(All)", "p = (a)-[r*]->(b) WHERE all(x IN nodes(p) WHERE x.a = '*1..3]')", false)
+	f("VarLengthExpand(Pruning,BFS,All)", "(a)-[*..2147483647]->(b) ", false)
+	f("Repeat(Trail)", "(a) (...){1, 3} (b)", true)
+	f("Repeat(Trail)", "(a) (...){1, } (b)", false)
+	f("ShortestPath", "p = (a)-[anon_0*..5]-(b)", true)
+	f("ShortestPath", "p = (a)-[anon_0:R*]-(b)", false)
+	f("Projection", "shortestPath((a)-[:R*..5]->(b)) AS p, `shortestPath(`", true)
+	f("Projection", "shortestPath((a)-[*..5]-(b)) AS p, shortestPath((a)-[*]-(b)) AS q", false)
 	for _, name := range []string{"AllNodesScan", "LoadCSV", "ShowTransactions", "TerminateTransactions", "TransactionForeach", "TransactionApply", "Create", "Merge", "SetProperty", "Anything"} {
 		f(name, "", false)
 	}

@@ -15,8 +15,32 @@ func operatorOf(s string) string {
 // bound finds the upper bound of a path, as in "(a)-[r*1..3]->(b)".
 var bound = regexp.MustCompile(`\*\d*\.\.\d{1,2}[\]\s}]|\*[1-9]\d?\]|\{\d*, ?\d{1,2}\}`)
 
+// named is a name in quotes, in which anything may stand, a bound too.
+var named = regexp.MustCompile("`(?:[^`]|``)*`")
+
+// bounded reports whether the path that a step follows has an upper bound. What
+// the path must meet stands behind it.
+func bounded(details string) bool {
+	path, _, _ := strings.Cut(named.ReplaceAllString(details, "_"), " WHERE ")
+	return bound.MatchString(path)
+}
+
+// shortest finds paths that are looked for within a value or a condition, where they
+// are no step of their own; shortestBounded those of them with an upper bound.
+var (
+	shortest        = regexp.MustCompile(`(?i)shortestPaths?\(`)
+	shortestBounded = regexp.MustCompile(`(?i)shortestPaths?\(\([^()]*\)<?-\[[^][{]*\*\d*\.\.\d{1,2}\]->?\([^()]*\)\)`)
+)
+
+// endless reports whether a value or a condition looks for a path of any length.
+func endless(details string) bool {
+	details = named.ReplaceAllString(details, "_")
+	return len(shortest.FindAllStringIndex(details, -1)) > len(shortestBounded.FindAllStringIndex(details, -1))
+}
+
 // walks are the steps that follow paths of any length.
 var walks = set(`
+	ShortestPath Repeat(Trail)
 	VarLengthExpand(All) VarLengthExpand(Into) VarLengthExpand(Pruning) VarLengthExpand(Pruning,BFS,All) VarLengthExpand(Pruning,BFS)
 	VarLengthExpand(Pruning,BFS,Into) OptionalVarLengthExpand(All)`)
 

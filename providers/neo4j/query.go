@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	driver "github.com/neo4j/neo4j-go-driver/v5/neo4j"
@@ -23,7 +24,8 @@ const (
 
 // QueryGraph implements pipeline.GraphQuerier. A query passes three gates: its
 // words, the plan that the server makes of it, and a session that the server lets
-// nothing write in. Records beyond the caps are left out.
+// nothing write in. Records beyond the caps are left out; if that were all of them,
+// it is an error, as an empty list says that there is nothing.
 func (s *Store) QueryGraph(ctx context.Context, q pipeline.GraphQuery) ([][]byte, error) {
 	if err := cypher.Check(q.Text, s.config.Procedures...); err != nil {
 		return nil, err
@@ -72,6 +74,9 @@ func (s *Store) records(ctx context.Context, q pipeline.GraphQuery, params row, 
 	for result.Next(ctx) {
 		b := appendRecord(nil, result.Record())
 		size += len(b)
+		if q.MaxBytes > 0 && len(b) > q.MaxBytes && len(records) == 0 {
+			return nil, invalid("result_too_large", fmt.Errorf("the first record has %d bytes; at most %d are returned", len(b), q.MaxBytes))
+		}
 		if q.MaxRows > 0 && len(records) >= q.MaxRows || q.MaxBytes > 0 && size > q.MaxBytes {
 			break
 		}
@@ -87,12 +92,10 @@ func told4xx(err error) error {
 	if !ok {
 		return err
 	}
-	switch ne.Code {
-	case "Neo.ClientError.Statement.AccessMode":
+	switch {
+	case ne.Code == "Neo.ClientError.Statement.AccessMode":
 		return unsafe(errors.New("the query may only read"))
-	case "Neo.ClientError.Statement.SyntaxError", "Neo.ClientError.Statement.SemanticError", "Neo.ClientError.Statement.TypeError",
-		"Neo.ClientError.Statement.ArgumentError", "Neo.ClientError.Statement.ArithmeticError", "Neo.ClientError.Statement.ParameterMissing",
-		"Neo.ClientError.Procedure.ProcedureNotFound", "Neo.ClientError.Statement.EntityNotFound":
+	case strings.HasPrefix(ne.Code, "Neo.ClientError.Statement."), strings.HasPrefix(ne.Code, "Neo.ClientError.Procedure."):
 		return &pipeline.Error{
 			Status: 400, Code: "invalid_cypher", Param: "query", Fault: pipeline.CallerFault,
 			Err: told{"the graph store refuses the query: " + clip(ne.Msg, 500), err},
@@ -121,32 +124,30 @@ func (s *Store) explain(ctx context.Context, query string, params row, limit tim
 	if summary.StatementType() != driver.StatementTypeReadOnly {
 		return unsafe(errors.New("the query may only read"))
 	}
-	if summary.Plan() == nil {
+	plan, ok := planOf(summary.Plan())
+	if !ok {
 		return unsafe(errors.New("the graph store has no plan for the query"))
 	}
-	return judge(summary.Plan(), 0)
+	return judge(plan, 0)
 }
 
 // judge walks a plan. What is not known to be harmless is refused.
-func judge(p driver.Plan, depth int) error {
+func judge(p step, depth int) error {
 	if depth > 500 {
 		return unsafe(errors.New("the query is nested too deeply"))
 	}
-	name := operatorOf(p.Operator())
-	details, _ := p.Arguments()["Details"].(string)
+	name := operatorOf(p.operator)
 	switch {
-	case harmless[name], name == "ProcedureCall": // which procedure is for the first gate
-	case walks[name]:
-		if m := bound.FindStringSubmatch(details); m == nil {
-			return unsafe(errors.New("a path of variable length needs an upper bound, such as *1..3"))
-		}
+	case walks[name] && !bounded(p.details), endless(p.details):
+		return unsafe(errors.New("a path of variable length needs an upper bound, such as *1..3"))
+	case walks[name], harmless[name], name == "ProcedureCall": // which procedure is for the first gate
 	case name == "AllNodesScan":
 		return unsafe(errors.New("the query would look at every node; name a label"))
 	default:
 		return unsafe(fmt.Errorf("the plan of the query has a step %.60q, which is not allowed", name))
 	}
-	for _, child := range p.Children() {
-		if err := judge(child, depth+1); err != nil {
+	for _, s := range p.from {
+		if err := judge(s, depth+1); err != nil {
 			return err
 		}
 	}

@@ -97,7 +97,7 @@ func runNeo4j(t *testing.T, port, data, password string) *process {
 
 func openNeo4j(t *testing.T, uri string, change ...func(*neo4j.Config)) *neo4j.Store {
 	t.Helper()
-	c := neo4j.Config{URI: uri, User: "neo4j", Database: "neo4j", Timeout: 5 * time.Second, WriteTimeout: time.Minute, Connections: 16, Procedures: []string{"db.labels"}}
+	c := neo4j.Config{URI: uri, User: "neo4j", Database: "neo4j", Timeout: 5 * time.Second, WriteTimeout: time.Minute, Connections: 16, Procedures: []string{"db.labels", "db.index.fulltext.querynodes"}}
 	for _, f := range change {
 		f(&c)
 	}
@@ -334,13 +334,27 @@ func testQueries(t *testing.T, s *neo4j.Store) {
 	f("MATCH p = (e:Person {tenant: $tenant})-[*1..2]-(x:Entity) RETURN length(p) AS l", `[{"l":1}]`)
 	f("RETURN date('2024-01-02') AS d, duration('P1D') AS u", `[{"d":"2024-01-02","u":[0,1,0,0]}]`)
 	f("CALL db.labels() YIELD label RETURN count(label) > 0 AS some", `[{"some":true}]`)
+	const ab = "MATCH (a:Entity {tenant: $tenant, norm: 'a'}), (b:Entity {tenant: $tenant, norm: 'b'}) "
+	f(ab+"MATCH p = shortestPath((a)-[*..5]-(b)) RETURN length(p) AS l", `[{"l":1}]`)
+	f("MATCH (e:Person {tenant: $tenant}) MATCH (e) ((x)-[r]-(y)){1,3} (f:Entity) RETURN f.id AS id", `[{"id":"b"}]`)
+	f("MATCH (e:Person {tenant: $tenant}) MATCH (e) ((x)-[]-(y)-[]-(z)){1,3} (f:Entity) RETURN f.id AS id", `[]`)
+	f("MATCH (start:Person {tenant: $tenant})-[r:KNOWS|SET]-(use) RETURN start.id AS start", `[{"start":"a"}]`)
 	f("RETURN 1 +", "400 invalid_cypher")
+	f("CALL db.index.fulltext.queryNodes('headrace_entity_text', 'a AND (') YIELD node RETURN node", "400 invalid_cypher")
+	f("RETURN reduce(s = 'aaaaaaaa', x IN range(1, 17) | s + s) AS s", "400 result_too_large")
 	f("RETURN $missing", "400 invalid_cypher")
 	for _, bad := range []string{
 		"MATCH (n) RETURN n", "MATCH (n:Entity) DETACH DELETE n", "CREATE (n)", "MERGE (n:X) RETURN n", "MATCH (n:Entity) SET n.x = 1", "LOAD CSV FROM 'file:///etc/passwd' AS l RETURN l",
 		"SHOW TRANSACTIONS", "SHOW SETTINGS", "TERMINATE TRANSACTIONS 'a'", "CALL dbms.listConfig()", "CALL db.clearQueryCaches()", "USE system RETURN 1", "PROFILE CREATE (n)", "PROFILE RETURN 1",
 		"MATCH (e:Entity)-[*]-(x) RETURN x", "MATCH (e:Entity)-[*2..]-(x) RETURN x", "MATCH ()-[r]->() RETURN r", "UNWIND [1] AS i CALL (i) { CREATE (n) } IN TRANSACTIONS RETURN 1",
 		"CALL db.prepareForReplanning()", "MATCH (e:Entity) FOREACH (i IN [1] | SET e.x = i)", "RETURN 1; CREATE (n)", "MATCH p = shortestPath((a:Person)-[*]-(b:Entity)) RETURN p",
+		// In the first of two branches.
+		"MATCH (e:Entity)-[*]-(x) WITH count(x) AS n MATCH (m:Person) RETURN m, n", "MATCH (n) WITH count(n.norm) AS n MATCH (m:Person) RETURN m, n", "MATCH ()-[r]->() WITH collect(r) AS n MATCH (m:Person) RETURN m, n",
+		"MATCH (n) RETURN n UNION MATCH (n:Person) RETURN n", "MATCH (n) CALL (n) { RETURN 1 AS one } RETURN n, one",
+		// A bound that is only a name or a value is none.
+		"MATCH (e:Entity)-[`*1..3]`*]-(x) RETURN x", "MATCH (e:Entity)-[:`*1..3]`*]-(x) RETURN x", "MATCH (`{1, 3}`:Entity)-[*]-(x) RETURN x", "MATCH (`a``{1, 3}`:Entity)-[*]-(x) RETURN x",
+		"MATCH (e:Entity)-[* {a: '*1..3]'}]-(x) RETURN x", "MATCH (`{1, 3}`:Entity {norm: 'a'}) ((x)--(y)--(z))+ (f:Entity) RETURN f",
+		ab + "RETURN shortestPath((a)-[*]-(b)) AS p", ab + "MATCH (c:Person) WHERE length(allShortestPaths((a)-[:KNOWS*]-(b))[0]) > 1 RETURN c",
 	} {
 		f(bad, "400 unsafe_cypher")
 	}
@@ -348,6 +362,11 @@ func testQueries(t *testing.T, s *neo4j.Store) {
 	_, err := s.QueryGraph(ctx, pipeline.GraphQuery{Text: "UNWIND range(1, 100000) AS a UNWIND range(1, 100000) AS b RETURN sum(a * b % 7) AS s", Timeout: 500 * time.Millisecond})
 	if code(err) != "504 upstream_timeout" || time.Since(began) > 1500*time.Millisecond {
 		t.Errorf("an endless query: %v after %v", err, time.Since(began))
+	}
+	// What is too much behind a first record is left out.
+	got, err := s.QueryGraph(ctx, pipeline.GraphQuery{Text: "UNWIND range(1, 9) AS i RETURN i", MaxRows: 9, MaxBytes: 20})
+	if err != nil || len(got) != 2 {
+		t.Errorf("%s, %v", got, err)
 	}
 }
 
