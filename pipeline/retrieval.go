@@ -140,6 +140,18 @@ type Entity struct {
 	Props []Prop
 }
 
+// GenericType is the type of an entity of which nobody has said what it is. It
+// takes the place of no other type.
+const GenericType = "Entity"
+
+// Retyped is the type of an entity that is written again as a young one.
+func Retyped(old, young string) string {
+	if young == "" || young == GenericType && old != "" {
+		return old
+	}
+	return young
+}
+
 // A Prop is one property: a string, number, boolean or null, as JSON.
 type Prop struct {
 	Key   string

@@ -38,6 +38,7 @@ func TestNormalise(t *testing.T) {
 		`{"nodes":[{"id":"Bob","type":"Person","props":[{"key":"age","value":3},{"key":"name","value":"Bob"}]},{"id":"acme","type":"Company","props":[]},{"id":"x","type":"Entity","props":[]}],"edges":[{"src":"Bob","dst":"acme","type":"WORKS","props":[]}]}`)
 	f(`{"nodes":[{"id":"a","type":"T","props":[{"key":"k","value":1}]},{"id":"a","type":"U","props":[{"key":"k","value":1},{"key":"k","value":2}]}],"edges":[]}`,
 		`{"nodes":[{"id":"a","type":"T","props":[{"key":"k","value":1},{"key":"k","value":2}]}],"edges":[]}`)
+	f(`{"nodes":[{"id":"a"},{"id":"a","type":"T"},{"id":"a"}]}`, `{"nodes":[{"id":"a","type":"T","props":[]}],"edges":[]}`)
 	f(`{"nodes":[{"id":"a","props":[{"key":"","value":1},{"key":"n","value":null},{"key":"s","value":"  "},{"key":"z","value":0},{"key":"f","value":false}]}]}`,
 		`{"nodes":[{"id":"a","type":"Entity","props":[{"key":"z","value":0},{"key":"f","value":false}]}],"edges":[]}`)
 	f(`{"nodes":[{"id":7}]}`, `{"nodes":[{"id":"7","type":"Entity","props":[]}],"edges":[]}`)

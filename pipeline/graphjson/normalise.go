@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/chat"
 )
 
@@ -50,6 +51,9 @@ func Normalise(raw json.RawMessage) (*Graph, error) {
 		n := nodeOf(v)
 		if i, ok := known[n.ID]; ok && n.ID != "" {
 			g.Nodes[i].Props = joined(g.Nodes[i].Props, n.Props)
+			if g.Nodes[i].Type == pipeline.GenericType {
+				g.Nodes[i].Type = n.Type
+			}
 			return
 		}
 		known[n.ID] = len(g.Nodes)
@@ -94,7 +98,7 @@ func nodeOf(v json.RawMessage) Node {
 		}
 	}
 	if n.Type == "" {
-		n.Type = "Entity"
+		n.Type = pipeline.GenericType
 	}
 	n.Props = propsOf(v)
 	if called := name(v, "name"); called != "" {

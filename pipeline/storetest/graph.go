@@ -113,9 +113,11 @@ func merges(t *testing.T, store pipeline.GraphStore) {
 	}
 	w.write(t, pipeline.GraphWrite{
 		DocID:     "doc 2",
-		Entities:  []pipeline.Entity{{ID: "ada", Type: "Person", Name: "Ada King", Props: pairs("note", `"new \"x\" 漢"`, "x", "1.5")}},
+		Entities:  []pipeline.Entity{{ID: "ada", Type: "Entity"}, {ID: "ada", Type: "Person", Name: "Ada King", Props: pairs("note", `"new \"x\" 漢"`, "x", "1.5")}, {ID: "ada", Type: "Entity"}},
 		Relations: []pipeline.Relation{{Src: "ada", Dst: "engine", Type: "WROTE_FOR", Props: pairs("sure", "false", "by", `"hand"`)}},
 	})
+	// Naming an entity says nothing of its type: every one is an Entity.
+	w.write(t, pipeline.GraphWrite{Entities: []pipeline.Entity{{ID: "engine", Type: "Entity"}}})
 	g := w.expand(t, w.wide(1, "ada"))
 	if len(g.Entities) != 2 || len(g.Relations) != 1 {
 		t.Fatalf("subgraph is %+v; want two entities and a relation", g)

@@ -128,7 +128,7 @@ func (h *indexEndpoint) mentions(j *job, c *detail.Reader, p *pipeline.Passage) 
 		return
 	}
 	for _, raw := range all {
-		e := pipeline.Entity{Type: "Entity"}
+		e := pipeline.Entity{Type: pipeline.GenericType}
 		if name, ok := chat.Text(raw); ok {
 			e.ID, e.Name = name, name
 		} else {

@@ -52,9 +52,7 @@ func (p *plan) entity(e pipeline.Entity) {
 			old = there.Entity
 		}
 	}
-	if e.Type == "" {
-		e.Type = old.Type
-	}
+	e.Type = pipeline.Retyped(old.Type, e.Type)
 	if e.Name == "" {
 		e.Name = old.Name
 	}

@@ -72,13 +72,13 @@ func writingOf(w pipeline.GraphWrite) (*writing, error) {
 		if err := checkID(e.ID); err != nil {
 			return nil, err
 		}
-		if e.Type == "Entity" || e.Type == "" {
+		if e.Type == pipeline.GenericType || e.Type == "" {
 			// What every entity is, and no label of its own.
 		} else if err := checkIdentifier("entity", e.Type); err != nil {
 			return nil, err
 		}
 		if old, ok := entities[e.ID]; ok {
-			e.Type, e.Name = cmp.Or(e.Type, old.Type), cmp.Or(e.Name, old.Name)
+			e.Type, e.Name = pipeline.Retyped(old.Type, e.Type), cmp.Or(e.Name, old.Name)
 			e.Props = merged(old.Props, e.Props)
 		}
 		entities[e.ID] = e
@@ -146,11 +146,11 @@ func (w *writing) writeEntities(ctx context.Context, tx driver.ManagedTransactio
 			e := some[integer(r, "i")]
 			name := clip(cmp.Or(e.Name, text(r, "name"), e.ID), maxName)
 			labels := []any{}
-			if e.Type != "" && e.Type != "Entity" {
+			if e.Type != "" && e.Type != pipeline.GenericType {
 				labels = append(labels, e.Type)
 			}
 			sets[integer(r, "i")] = row{"key": w.key(e.ID), "labels": labels, "scalars": row{
-				"name": name, "norm": normal(name), "type": cmp.Or(e.Type, text(r, "type")),
+				"name": name, "norm": normal(name), "type": pipeline.Retyped(text(r, "type"), e.Type),
 				"props_json": jsonOf(merged(propsOf(text(r, "props")), e.Props)),
 			}}
 			w.out.Entities++
