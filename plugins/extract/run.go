@@ -63,6 +63,10 @@ func (h *handler) run(ctx context.Context, ex *pipeline.Exchange, next pipeline.
 	for {
 		r.start(ctx)
 		if len(r.running) == 0 {
+			// Those asked may all have ended because the request has.
+			if ctx.Err() != nil {
+				return nil, nil, pipeline.Cause(ctx)
+			}
 			return nil, attempts, nil
 		}
 		select {
