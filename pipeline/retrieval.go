@@ -224,8 +224,8 @@ type GraphWrite struct {
 	Tenant    string
 	Entities  []Entity
 	Relations []Relation
-	// DocID and ChunkID say where all of this was found; they may be empty.
-	DocID, ChunkID string
+	// DocID says in which document all of this was found; it may be empty.
+	DocID string
 	// Mentions link chunks to entities that they name.
 	Mentions []Mention
 }

@@ -126,9 +126,39 @@ func pruned(props []Prop) []Prop {
 	return kept
 }
 
-// Store is g as a graph store takes it. A value that no store keeps, a list or
+// A Source is where a graph was found; all but the tenant may be empty. A chunk
+// is one of a document.
+type Source struct{ Tenant, Collection, DocID, ChunkID string }
+
+// Write is what a graph store is asked to write of g. The chunk that it was found
+// in mentions every entity, so that the way over the graph leads to and from it.
+func (g *Graph) Write(from Source) pipeline.GraphWrite {
+	w := pipeline.GraphWrite{Tenant: from.Tenant, DocID: from.DocID}
+	w.Entities, w.Relations = g.store()
+	if from.DocID == "" || from.ChunkID == "" {
+		return w
+	}
+	m := pipeline.Mention{PointID: pipeline.PointID(from.Tenant, from.Collection, from.DocID, from.ChunkID, 0), DocID: from.DocID}
+	named := map[string]bool{}
+	mention := func(entity string) {
+		if m.Entity = entity; !named[entity] {
+			named[entity] = true
+			w.Mentions = append(w.Mentions, m)
+		}
+	}
+	for _, e := range w.Entities {
+		mention(e.ID)
+	}
+	for _, r := range w.Relations {
+		mention(r.Src)
+		mention(r.Dst)
+	}
+	return w
+}
+
+// store is g as a graph store takes it. A value that no store keeps, a list or
 // an object, is kept as its JSON text.
-func (g *Graph) Store() (entities []pipeline.Entity, relations []pipeline.Relation) {
+func (g *Graph) store() (entities []pipeline.Entity, relations []pipeline.Relation) {
 	for _, n := range g.Nodes {
 		e := pipeline.Entity{ID: n.ID, Type: n.Type, Props: stored(n.Props)}
 		for _, p := range n.Props {

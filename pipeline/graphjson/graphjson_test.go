@@ -3,6 +3,8 @@ package graphjson
 import (
 	"encoding/json"
 	"testing"
+
+	"github.com/headrace/headrace/pipeline"
 )
 
 func TestNormalise(t *testing.T) {
@@ -55,9 +57,19 @@ func TestStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entities, relations := g.Store()
+	w := g.Write(Source{Tenant: "t", Collection: "kb", DocID: "d"})
+	entities, relations := w.Entities, w.Relations
 	if len(entities) != 1 || entities[0].Name != "A" || string(entities[0].Props[0].Value) != `"{\"x\":[1]}"` || len(relations) != 1 || relations[0].Type != "R" {
 		t.Errorf("%+v %+v", entities, relations)
+	}
+	if w.Tenant != "t" || w.DocID != "d" || w.Mentions != nil {
+		t.Errorf("%+v", w)
+	}
+	g.Edges[0].Dst = "b"
+	mentions := g.Write(Source{Tenant: "t", Collection: "kb", DocID: "d", ChunkID: "c"}).Mentions
+	id := pipeline.PointID("t", "kb", "d", "c", 7)
+	if len(mentions) != 2 || mentions[0] != (pipeline.Mention{PointID: id, DocID: "d", Entity: "a"}) || mentions[1].PointID != id || mentions[1].Entity != "b" {
+		t.Errorf("%+v", mentions)
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/headrace/headrace/pipeline/config"
 	"github.com/headrace/headrace/pipeline/detail"
 	"github.com/headrace/headrace/pipeline/graphjson"
+	"github.com/headrace/headrace/pipeline/rag"
 )
 
 //go:embed extract.go
@@ -37,6 +38,7 @@ var Plugin = config.Define[pipeline.Handler]("serve_extract", Config{
 	MaxAttempts: 2,
 	MaxContext:  64 << 10,
 	AtOnce:      4,
+	Collection:  "chunks",
 }, source)
 
 // Config answers POST /graph/extract. It stands first in its route; the stages
@@ -65,6 +67,9 @@ type Config struct {
 	AtOnce int `yaml:"at_once" check:"min=1,max=16"`
 	// Graph is the store that a request with upsert writes to.
 	Graph config.Ref[pipeline.GraphStore] `yaml:"graph"`
+	// Collection holds the chunk that a request with upsert names, where it
+	// does not say which.
+	Collection string `yaml:"collection" check:"min=1,max=200"`
 }
 
 // Build implements config.Builder.
@@ -103,8 +108,7 @@ type query struct {
 	chain          []string
 	mode           string
 	upsert         bool
-	docID, chunkID string
-	tenant         string
+	from           graphjson.Source
 }
 
 // maxChain and maxTries bound what one request may ask for.
@@ -136,11 +140,12 @@ func (h *handler) parse(ex *pipeline.Exchange) (*query, error) {
 		}
 	}
 	if s := r.OptString("doc_id"); s != nil {
-		q.docID = *s
+		q.from.DocID = *s
 	}
 	if s := r.OptString("chunk_id"); s != nil {
-		q.chunkID = *s
+		q.from.ChunkID = *s
 	}
+	collection := r.String("collection", h.Collection)
 	if q.maxAttempts > maxTries {
 		r.Refuse("max_attempts", "less_than_equal", fmt.Sprintf("Input should be less than or equal to %d", maxTries), map[string]int{"le": maxTries})
 	}
@@ -153,9 +158,9 @@ func (h *handler) parse(ex *pipeline.Exchange) (*query, error) {
 	if len(q.chain) == 0 {
 		q.chain = h.Chain
 	}
-	q.tenant = ex.Tenant
-	if q.tenant == "" {
-		q.tenant = "default"
+	q.from.Tenant = rag.Tenant(ex)
+	if q.from.Collection, err = rag.Collection(ex.Policy, collection, h.Collection); err != nil {
+		return nil, err
 	}
 	return q, h.check(q)
 }
@@ -215,9 +220,7 @@ type upserted struct {
 }
 
 func (h *handler) write(ctx context.Context, q *query, g *graphjson.Graph) (*upserted, error) {
-	w := pipeline.GraphWrite{Tenant: q.tenant, DocID: q.docID, ChunkID: q.chunkID}
-	w.Entities, w.Relations = g.Store()
-	done, err := h.graph.Write(ctx, w)
+	done, err := h.graph.Write(ctx, g.Write(q.from))
 	if err != nil {
 		if e, ok := errors.AsType[*pipeline.Error](err); ok {
 			return nil, e

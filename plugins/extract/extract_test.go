@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -198,6 +199,49 @@ func TestRefusals(t *testing.T) {
 	f(`{"context":"x","max_attempts":0}`, 422, `"attempts":[]`)
 	f(`{"context":"x","provider_chain":["m0"]}`, 422, `"error":"graph_extraction_failed"`)
 	f(`{"context":"x","min_nodes":-1,"min_edges":0,"provider_chain":["m0"]}`, 200, `{"edges":[],"nodes":[]}`)
+}
+
+// A written is a store that keeps what it was asked to write.
+type written struct {
+	pipeline.GraphStore
+	last pipeline.GraphWrite
+}
+
+func (w *written) Write(_ context.Context, what pipeline.GraphWrite) (pipeline.GraphWritten, error) {
+	w.last = what
+	return pipeline.GraphWritten{Entities: len(what.Entities)}, nil
+}
+
+// What was found in a chunk is linked to it.
+func TestUpsertNotesTheChunk(t *testing.T) {
+	f := func(more, collection string) {
+		t.Helper()
+		built, _ := Config{Mode: "race", After: time.Second, MaxAttempts: 1, MaxContext: 1 << 10, AtOnce: 4, Collection: "chunks"}.Build(t.Context(), config.Env{Log: slog.New(slog.DiscardHandler)})
+		h, store := built.(*handler), &written{}
+		h.graph = store
+		ex := pipeline.Acquire(t.Context())
+		defer ex.Release()
+		ex.Models = pipeline.NewModels([]*pipeline.Model{{Name: "m", Targets: []*pipeline.Target{{Provider: &model{says: []string{good}}}}}})
+		ex.Request.Body = []byte(`{"context":"x","provider_chain":["m"],"upsert":true,"doc_id":"d"` + more + `}`)
+		call := pipeline.HandlerFunc(func(ctx context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
+			return ex.Targets[0].Provider.Call(ctx, ex)
+		})
+		if err := h.Handle(ex.Context(), ex, pipeline.Chain{call}); err != nil {
+			t.Fatal(err)
+		}
+		var want []pipeline.Mention
+		for _, e := range []string{"a", "b"} {
+			if collection != "" {
+				want = append(want, pipeline.Mention{PointID: pipeline.PointID("default", collection, "d", "c", 0), DocID: "d", Entity: e})
+			}
+		}
+		if w := store.last; w.DocID != "d" || len(w.Entities) != 2 || !slices.Equal(w.Mentions, want) {
+			t.Errorf("%s: %+v; want %+v", more, w, want)
+		}
+	}
+	f(``, "")
+	f(`,"chunk_id":"c"`, "chunks")
+	f(`,"chunk_id":"c","collection":"kb"`, "kb")
 }
 
 func TestAClientThatLeavesEndsIt(t *testing.T) {

@@ -23,22 +23,26 @@ import (
 var graphSource string
 
 // Upsert describes serve_upsert to a registry.
-var Upsert = config.Define[pipeline.Handler]("serve_upsert", UpsertConfig{}, graphSource)
+var Upsert = config.Define[pipeline.Handler]("serve_upsert", UpsertConfig{Collection: "chunks"}, graphSource)
 
 // UpsertConfig answers POST /graph/upsert: it adds nodes and edges to the
 // knowledge graph. It stands alone in its route.
 type UpsertConfig struct {
 	// Graph is written to. Without it every request is refused with 503.
 	Graph config.Ref[pipeline.GraphStore] `yaml:"graph"`
+	// Collection holds the chunk that a request names, where it does not say
+	// which.
+	Collection string `yaml:"collection" check:"min=1,max=200"`
 }
 
 // Build implements config.Builder.
 func (c UpsertConfig) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
-	return &upsertEndpoint{graph: get(c.Graph), log: rag.NewLog(env.Log)}, nil
+	return &upsertEndpoint{UpsertConfig: c, graph: get(c.Graph), log: rag.NewLog(env.Log)}, nil
 }
 
 type upsertEndpoint struct {
 	endpoint
+	UpsertConfig
 	graph pipeline.GraphStore
 	log   *rag.Log
 }
@@ -49,29 +53,32 @@ func (h *upsertEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pi
 	if err != nil {
 		return err
 	}
-	w := pipeline.GraphWrite{Tenant: rag.Tenant(ex)}
+	g := &graphjson.Graph{}
 	if data := r.NeedObject("data"); data != nil {
-		g := graphOf(data)
+		g = graphOf(data)
 		if r.Err() == nil {
 			if err := g.Validate(); err != nil {
 				data.Refuse("nodes", "value_error", err.Error(), nil)
 			}
 		}
-		w.Entities, w.Relations = g.Store()
 	}
+	from := graphjson.Source{Tenant: rag.Tenant(ex), Collection: r.String("collection", h.Collection)}
 	if s := r.OptString("doc_id"); s != nil {
-		w.DocID = *s
+		from.DocID = *s
 	}
 	if s := r.OptString("chunk_id"); s != nil {
-		w.ChunkID = *s
+		from.ChunkID = *s
 	}
 	if err := r.Err(); err != nil {
+		return err
+	}
+	if err := allowed(ex, from.Collection); err != nil {
 		return err
 	}
 	if h.graph == nil {
 		return unavailable("neo4j")
 	}
-	done, err := h.graph.Write(ctx, w)
+	done, err := h.graph.Write(ctx, g.Write(from))
 	if err != nil {
 		h.log.Warn("a graph could not be written", err)
 		return gone(ex, "neo4j_error", err)

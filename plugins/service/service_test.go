@@ -259,6 +259,15 @@ func TestGraph(t *testing.T) {
 	r.want("/graph/upsert", `{"data":{"nodes":[{"id":"a","type":"T","props":[{"key":"k","value":{"x":1}}]}],"edges":[{"src":"a","dst":"zz","type":"R","props":[]}]}}`, 200,
 		`{"ok":true,"nodes":1,"edges":0,"skipped_edges":[{"src":"a","dst":"zz","type":"R","props":[]}]}`)
 	r.want("/graph/upsert", `{"data":{"nodes":[{"id":"a","type":"","props":[]}],"edges":[]}}`, 422, "no type")
+	// What a chunk says is found by way of the chunk, and goes with its document: an
+	// entity, and the chunk.
+	const found = `{"data":{"nodes":[{"id":"b","type":"T","props":[]}],"edges":[]},"doc_id":"doc","chunk_id":"c","collection":`
+	r.want("/graph/upsert", found+`"kb"}`, 200, `"nodes":1`)
+	r.want("/delete/graph", `{"doc_id":"doc"}`, 200, `"deleted":2`)
+	r.want("/graph/upsert", found+`""}`, 400, "collection")
+	r.policy = &pipeline.Policy{Collections: []string{"chunks"}, Scopes: []string{"graph:query"}}
+	r.want("/graph/upsert", found+`"kb"}`, 403, "collection")
+	r.policy = nil
 	// The tenant is the key's, whatever the caller says.
 	r.want("/graph/query", `{"query":"RETURN 1","params":{"a\"b":[1],"tenant_id":"other"}}`, 200, `{"ok":true,"records":[{"a\"b":[1],"tenant_id":"default"}]}`)
 	r.want("/graph/query", `{"query":"CREATE (n)"}`, 400, `{"detail":"write_or_unsafe_query_not_allowed"}`)
@@ -306,7 +315,7 @@ func TestWithoutStores(t *testing.T) {
 	f(SearchConfig{Collection: "c", TopK: 1, Mode: "hybrid"}, `{"query":"x"}`)
 	f(RetrieveConfig{Collection: "c", TopK: 1}, `{"query":"x"}`)
 	f(IndexConfig{Collection: "c", MaxChunks: 9, MaxText: 99}, `{"chunks":[{"doc_id":"d","text":"x"}]}`)
-	f(UpsertConfig{}, `{"data":{"nodes":[],"edges":[]}}`)
+	f(UpsertConfig{Collection: "chunks"}, `{"data":{"nodes":[],"edges":[]}}`)
 	f(QueryConfig{}, `{"query":"RETURN 1"}`)
 	f(DeleteVectorConfig{}, `{"collection":"c"}`)
 	f(DeleteGraphConfig{}, `{}`)
