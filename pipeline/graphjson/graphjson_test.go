@@ -33,7 +33,15 @@ func TestNormalise(t *testing.T) {
 	f(asTwo, two)
 	f("```json\n"+asTwo+"\n```", two)
 	f("Here: "+asTwo+" done {", two)
-	f("[1] "+asTwo, "error") // the first whole value is a list of no nodes
+	f(`The form {"nodes":[...],"edges":[...]} is filled in so: `+asTwo, two)
+	f(`In {words}: [{"id":"a"},{"id":"b"},{"from":"a","to":"b"}]`, two)
+	// A part of what is no whole is no answer: its edges would be lost without a word.
+	f(`{"nodes":[{"id":"a"},{"id":"b"}],"edges":[{"src":"a","dst":"b"},]}`, "error")
+	f(`{"nodes":[{"id":"a"},{"id":"b"}],"edges":[{"src":"a","ds`, "error")
+	f("```json\n{ \"nodes\":[{\"id\":\"a\"},{\"id\":\"b\"}], edges: []}\n```", "error")
+	f(`{"nodes":[],"edges":[{"src":"a"`, "error")
+	f(`{"graph":`+asTwo, two) // whole in itself
+	f("[1] "+asTwo, "error")  // the first whole value is a list of no nodes
 	f(`[{"id":"a"},{"id":"b"},{"from":"a","to":"b"}]`, two)
 	f(`{"items":[{"id":"a"},{"id":"b"},{"source":"a","target":"b"}]}`, two)
 	f(`{"nodes":[{"name":"Bob","label":"Person","props":{"age":3}},{"node_id":"acme","labels":["Company","Org"]},{"id":"x"}],"edges":[{"source":"Bob","target":"acme","label":"WORKS"}]}`,

@@ -10,6 +10,12 @@ import (
 	"github.com/headrace/headrace/pipeline/chat"
 )
 
+// What models call the two lists.
+var (
+	nodeLists = []string{"nodes", "entities"}
+	edgeLists = []string{"edges", "relations", "relationships"}
+)
+
 var (
 	errNoJSON  = errors.New("the answer holds no JSON object or list")
 	errNoGraph = errors.New("the answer's JSON is no graph: it has neither nodes nor edges")
@@ -22,6 +28,9 @@ func Find(said string) (json.RawMessage, error) {
 	if chat.Valid(b) == nil && len(b) > 0 && (b[0] == '{' || b[0] == '[') {
 		return b, nil
 	}
+	// An object that is cut off, or no JSON, may be followed by a whole one. A list
+	// behind it may be its own, such as its nodes without its edges.
+	broken := false
 	// The tries are bounded, so that a text of braces costs no square of its
 	// length.
 	for range 32 {
@@ -32,7 +41,14 @@ func Find(said string) (json.RawMessage, error) {
 		b = b[i:]
 		var v json.RawMessage
 		if json.NewDecoder(bytes.NewReader(b)).Decode(&v) == nil && chat.Valid(v) == nil {
-			return v, nil
+			if !broken || first(v, nodeLists...) != nil && first(v, edgeLists...) != nil {
+				return v, nil
+			}
+			b = b[len(v):]
+			continue
+		}
+		if next := bytes.TrimLeft(b[1:], " \t\r\n"); b[0] == '{' && len(next) > 0 && next[0] == '"' {
+			broken = true
 		}
 		b = b[1:]
 	}
@@ -73,7 +89,7 @@ func Normalise(raw json.RawMessage) (*Graph, error) {
 		}
 		return g, nil
 	}
-	nodes, edges, items := first(raw, "nodes", "entities"), first(raw, "edges", "relations", "relationships"), first(raw, "items")
+	nodes, edges, items := first(raw, nodeLists...), first(raw, edgeLists...), first(raw, "items")
 	if nodes == nil && edges == nil && items == nil {
 		return nil, errNoGraph
 	}
