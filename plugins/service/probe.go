@@ -65,8 +65,7 @@ func (h *probeEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, next 
 	if err != nil {
 		return err
 	}
-	most := min(max(time.Duration(seconds*float64(time.Second)), time.Second), h.MaxTimeout)
-	within, stop := context.WithTimeout(ctx, most)
+	within, stop := context.WithTimeout(ctx, h.bound(seconds))
 	defer stop()
 	answer, err := ask.Model(within, ex, next, pipeline.OpChat, q.Model, body)
 	var said ask.Reply
@@ -77,6 +76,12 @@ func (h *probeEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, next 
 		return probeFailed(ex, q.Model, err)
 	}
 	return reply(ex, probed(q.Model, said.Text, strict))
+}
+
+// bound is a timeout in seconds as a duration. It is held to its bounds before:
+// so many seconds as no duration has would make a short one.
+func (h *probeEndpoint) bound(seconds float64) time.Duration {
+	return time.Duration(min(max(seconds, 1), h.MaxTimeout.Seconds()) * float64(time.Second))
 }
 
 type probeReply struct {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -290,6 +292,21 @@ func TestProbe(t *testing.T) {
 	r.want("/graph/probe", say(``), 200, `"ok":false`)
 	r.want("/graph/probe", say(`slow down`), 429, `{"detail":{"error":"upstream_probe_error","message":"too many","model":"m"}}`)
 	r.want("/graph/probe", `{"model":"unknown"}`, 502, "upstream_probe_error")
+}
+
+func TestProbeTimeout(t *testing.T) {
+	h := &probeEndpoint{ProbeConfig: ProbeConfig{MaxTimeout: 5 * time.Minute}}
+	f := func(seconds float64, want time.Duration) {
+		t.Helper()
+		if got := h.bound(seconds); got != want {
+			t.Errorf("%v seconds: %v, want %v", seconds, got, want)
+		}
+	}
+	f(-1, time.Second)
+	f(1.5, 1500*time.Millisecond)
+	f(300, 5*time.Minute)
+	f(1e10, 5*time.Minute)
+	f(math.MaxInt64, 5*time.Minute)
 }
 
 func TestWhoami(t *testing.T) {
