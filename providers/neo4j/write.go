@@ -14,6 +14,10 @@ import (
 // batch is how many rows one statement takes.
 const batch = 1000
 
+// To set what is there takes the lock and changes nothing.
+const lockEntities = `
+UNWIND $keys AS k MATCH (e:Entity {key: k}) SET e.created_at = e.created_at`
+
 // Entities are merged in two steps: the first takes the locks and tells what
 // is there, the second writes it joined with what is new.
 const touchEntities = `
@@ -105,7 +109,7 @@ func writingOf(w pipeline.GraphWrite) (*writing, error) {
 			return cmp.Or(cmp.Compare(a.Src, b.Src), cmp.Compare(a.Dst, b.Dst), cmp.Compare(a.Type, b.Type))
 		}),
 		mentions: slices.SortedFunc(maps.Values(mentions), func(a, b pipeline.Mention) int {
-			return cmp.Or(cmp.Compare(a.PointID, b.PointID), cmp.Compare(a.Entity, b.Entity))
+			return cmp.Or(cmp.Compare(a.DocID, b.DocID), cmp.Compare(a.PointID, b.PointID), cmp.Compare(a.Entity, b.Entity))
 		}),
 	}, nil
 }
@@ -119,7 +123,7 @@ func (s *Store) Write(ctx context.Context, w pipeline.GraphWrite) (pipeline.Grap
 	err = s.write(ctx, "write", func(ctx context.Context, tx driver.ManagedTransaction) error {
 		job.out = pipeline.GraphWritten{} // of an attempt before
 		for _, step := range []func(context.Context, driver.ManagedTransaction) error{
-			job.writeEntities, job.writeRelations, job.writeNames, job.writeMentions,
+			job.lock, job.writeEntities, job.writeRelations, job.writeNames, job.writeMentions,
 		} {
 			if err := step(ctx, tx); err != nil {
 				return err
@@ -134,6 +138,32 @@ func (s *Store) Write(ctx context.Context, w pipeline.GraphWrite) (pipeline.Grap
 }
 
 func (w *writing) key(id string) string { return keyOf(w.of.Tenant, id) }
+
+// lock takes the locks of all entities, in the order of their keys, where
+// relations or mentions have ends that are not written themselves. A relation
+// locks both its ends, in no order that another writer's would follow.
+func (w *writing) lock(ctx context.Context, tx driver.ManagedTransaction) error {
+	keys := map[string]bool{}
+	for _, e := range w.entities {
+		keys[w.key(e.ID)] = true
+	}
+	written := len(keys)
+	for _, r := range w.relations {
+		keys[w.key(r.Src)], keys[w.key(r.Dst)] = true, true
+	}
+	for _, m := range w.mentions {
+		keys[w.key(m.Entity)] = true
+	}
+	if len(keys) == written {
+		return nil
+	}
+	for some := range slices.Chunk(slices.Sorted(maps.Keys(keys)), batch) {
+		if err := all(ctx, tx, lockEntities, row{"keys": anys(some)}, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func (w *writing) writeEntities(ctx context.Context, tx driver.ManagedTransaction) error {
 	for some := range slices.Chunk(w.entities, batch) {

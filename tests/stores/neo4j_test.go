@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"slices"
@@ -412,6 +413,30 @@ func testWriters(t *testing.T, s *neo4j.Store) {
 	sub, err := s.Expand(t.Context(), pipeline.ExpandQuery{Tenant: tenant, Seeds: []pipeline.Seed{{ID: "3", Weight: 1}}, MaxNodes: 1})
 	if err != nil || len(sub.Entities) != 1 || len(sub.Entities[0].Props) != 8 {
 		t.Errorf("%+v, %v", sub, err)
+	}
+	// Relations and mentions lock entities that they only name. A deadlock costs its
+	// loser a second, then two, then four.
+	began := time.Now()
+	for n := range 16 {
+		wg.Go(func() {
+			doc := fmt.Sprint("doc", n%3)
+			for k := range 5 {
+				w := pipeline.GraphWrite{Tenant: tenant, DocID: doc}
+				dice := rand.New(rand.NewPCG(uint64(n), uint64(k)))
+				for range 30 {
+					src, dst, chunk := fmt.Sprint(dice.IntN(20)), fmt.Sprint(dice.IntN(20)), dice.IntN(6)
+					w.Relations = append(w.Relations, pipeline.Relation{Src: src, Dst: dst, Type: fmt.Sprint("R", dice.IntN(3))})
+					w.Mentions = append(w.Mentions, pipeline.Mention{PointID: fmt.Sprint("c", chunk), DocID: fmt.Sprint("doc", 5-chunk), Entity: dst})
+				}
+				if got, err := s.Write(t.Context(), w); err != nil || got.Skipped != nil {
+					t.Error(got, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("80 writes beside each other took %v", took)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
