@@ -188,11 +188,16 @@ func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeli
 		return err
 	}
 	if won == nil {
-		return failed(q, attempts)
+		return failed(q, "no provider produced acceptable output", attempts)
 	}
 	answer := answer{OK: true, Data: won.graph, Provider: won.provider, SchemaHash: graphjson.SchemaHash, Attempts: attempts}
 	if q.upsert {
-		if answer.Upserted, err = h.write(ctx, q, won.graph); err != nil {
+		answer.Upserted, err = h.write(ctx, q, won.graph)
+		if e, ok := errors.AsType[*pipeline.Error](err); ok && e.Fault == pipeline.CallerFault {
+			// What the store does not take, such as a type of two words, a model wrote.
+			return failed(q, "the graph cannot be written: "+detail.Sentence(e), attempts)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -236,8 +241,7 @@ func (h *handler) write(ctx context.Context, q *query, g *graphjson.Graph) (*ups
 }
 
 // failed is the refusal that says what was tried.
-func failed(q *query, attempts []attempt) error {
-	const message = "no provider produced acceptable output"
+func failed(q *query, message string, attempts []attempt) error {
 	body, err := json.Marshal(map[string]any{"detail": map[string]any{
 		"error": "graph_extraction_failed", "message": message,
 		"min_nodes": q.minNodes, "min_edges": q.minEdges, "allow_empty": q.allowEmpty, "max_attempts": q.maxAttempts,

@@ -205,28 +205,50 @@ func TestRefusals(t *testing.T) {
 type written struct {
 	pipeline.GraphStore
 	last pipeline.GraphWrite
+	err  error
 }
 
 func (w *written) Write(_ context.Context, what pipeline.GraphWrite) (pipeline.GraphWritten, error) {
 	w.last = what
-	return pipeline.GraphWritten{Entities: len(what.Entities)}, nil
+	return pipeline.GraphWritten{Entities: len(what.Entities)}, w.err
+}
+
+// upsert has one model answer with good, and the store write it.
+func upsert(t *testing.T, store *written, more string) error {
+	t.Helper()
+	built, _ := Config{Mode: "race", After: time.Second, MaxAttempts: 1, MaxContext: 1 << 10, AtOnce: 4, Collection: "chunks"}.Build(t.Context(), config.Env{Log: slog.New(slog.DiscardHandler)})
+	h := built.(*handler)
+	h.graph = store
+	ex := pipeline.Acquire(t.Context())
+	defer ex.Release()
+	ex.Models = pipeline.NewModels([]*pipeline.Model{{Name: "m", Targets: []*pipeline.Target{{Provider: &model{says: []string{good}}}}}})
+	ex.Request.Body = []byte(`{"context":"x","provider_chain":["m"],"upsert":true,"doc_id":"d"` + more + `}`)
+	call := pipeline.HandlerFunc(func(ctx context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
+		return ex.Targets[0].Provider.Call(ctx, ex)
+	})
+	return h.Handle(ex.Context(), ex, pipeline.Chain{call})
+}
+
+// What the store does not take is no mistake of the client's.
+func TestUpsertOfWhatNoStoreTakes(t *testing.T) {
+	f := func(err error, status int, want string) {
+		t.Helper()
+		e, ok := errors.AsType[*pipeline.Error](upsert(t, &written{err: err}, ""))
+		if !ok || e.Status != status || !strings.Contains(string(e.Body)+e.Error(), want) {
+			t.Errorf("%v: %+v %s", err, e, e.Body)
+		}
+	}
+	f(&pipeline.Error{Status: 400, Code: "invalid_type", Fault: pipeline.CallerFault, Err: errors.New("the type \"a b\"")}, 422, `the graph cannot be written: the type \"a b\"`)
+	f(&pipeline.Error{Status: 503, Code: "store_unavailable", Fault: pipeline.UpstreamFault, Err: errors.New("down")}, 503, "down")
+	f(errors.New("10.0.0.1 refused"), 502, "neo4j_error")
 }
 
 // What was found in a chunk is linked to it.
 func TestUpsertNotesTheChunk(t *testing.T) {
 	f := func(more, collection string) {
 		t.Helper()
-		built, _ := Config{Mode: "race", After: time.Second, MaxAttempts: 1, MaxContext: 1 << 10, AtOnce: 4, Collection: "chunks"}.Build(t.Context(), config.Env{Log: slog.New(slog.DiscardHandler)})
-		h, store := built.(*handler), &written{}
-		h.graph = store
-		ex := pipeline.Acquire(t.Context())
-		defer ex.Release()
-		ex.Models = pipeline.NewModels([]*pipeline.Model{{Name: "m", Targets: []*pipeline.Target{{Provider: &model{says: []string{good}}}}}})
-		ex.Request.Body = []byte(`{"context":"x","provider_chain":["m"],"upsert":true,"doc_id":"d"` + more + `}`)
-		call := pipeline.HandlerFunc(func(ctx context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
-			return ex.Targets[0].Provider.Call(ctx, ex)
-		})
-		if err := h.Handle(ex.Context(), ex, pipeline.Chain{call}); err != nil {
+		store := &written{}
+		if err := upsert(t, store, more); err != nil {
 			t.Fatal(err)
 		}
 		var want []pipeline.Mention
