@@ -63,6 +63,8 @@ func (s *Store) QueryGraph(ctx context.Context, q pipeline.GraphQuery) ([][]byte
 // records runs a query. In a session for reading the server itself refuses to write; a
 // transaction around it would take two more round trips.
 func (s *Store) records(ctx context.Context, q pipeline.GraphQuery, params row, limit time.Duration) ([][]byte, error) {
+	ctx, drop := context.WithCancel(ctx)
+	defer drop()
 	session := s.session(ctx, driver.AccessModeRead)
 	defer func() { _ = session.Close(ctx) }()
 	result, err := session.Run(ctx, q.Text, params, backstop(limit))
@@ -74,11 +76,17 @@ func (s *Store) records(ctx context.Context, q pipeline.GraphQuery, params row, 
 	for result.Next(ctx) {
 		b := appendRecord(nil, result.Record())
 		size += len(b)
-		if q.MaxBytes > 0 && len(b) > q.MaxBytes && len(records) == 0 {
-			return nil, invalid("result_too_large", fmt.Errorf("the first record has %d bytes; at most %d are returned", len(b), q.MaxBytes))
-		}
-		if q.MaxRows > 0 && len(records) >= q.MaxRows || q.MaxBytes > 0 && size > q.MaxBytes {
+		if q.MaxRows > 0 && len(records) >= q.MaxRows {
 			break
+		}
+		if q.MaxBytes > 0 && size > q.MaxBytes {
+			// The driver would read what it has asked for already, up to a thousand
+			// records of any size: a new connection costs less.
+			drop()
+			if len(records) == 0 {
+				return nil, invalid("result_too_large", fmt.Errorf("the first record has %d bytes; at most %d are returned", len(b), q.MaxBytes))
+			}
+			return records, nil
 		}
 		records = append(records, b)
 	}

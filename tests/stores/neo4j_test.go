@@ -369,6 +369,12 @@ func testQueries(t *testing.T, s *neo4j.Store) {
 	if err != nil || len(got) != 2 {
 		t.Errorf("%s, %v", got, err)
 	}
+	// Nor is it read: this would be 500 MB.
+	began = time.Now()
+	got, err = s.QueryGraph(ctx, pipeline.GraphQuery{Text: "UNWIND range(1, 1000) AS i RETURN range(1, 100000) AS l", MaxRows: 1000, MaxBytes: 4 << 20})
+	if took := time.Since(began); err != nil || len(got) == 0 || took > 1500*time.Millisecond {
+		t.Errorf("%d large records after %v: %v", len(got), took, err)
+	}
 }
 
 // What the last gate of a client's query stands on: without a transaction of ours, too,
