@@ -190,7 +190,7 @@ func stored(props []Prop) []pipeline.Prop {
 }
 
 // Of is the graph of some relations, with those entities that they name; it is what
-// Store takes apart.
+// Write takes apart.
 func Of(entities map[string]*pipeline.Entity, relations []pipeline.Relation) *Graph {
 	g := &Graph{Nodes: []Node{}, Edges: make([]Edge, 0, len(relations))}
 	seen := map[string]bool{}

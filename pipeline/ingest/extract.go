@@ -66,9 +66,9 @@ func (s *Store) ask(ctx context.Context, text string) (g *graphjson.Graph, err e
 // take adds a graph that was found in chunk k, which mentions all its entities. What
 // has the same name in several graphs is one entity.
 func (p *Prepared) take(k int, g *graphjson.Graph) {
-	entities, relations := g.Store()
-	ids := make(map[string]string, len(entities)) // by those of the graph
-	for _, e := range entities {
+	w := g.Write(graphjson.Source{})
+	ids := make(map[string]string, len(w.Entities)) // by those of the graph
+	for _, e := range w.Entities {
 		name := e.Name
 		if name == "" {
 			name = e.ID
@@ -85,7 +85,7 @@ func (p *Prepared) take(k int, g *graphjson.Graph) {
 			}
 		}
 	}
-	for _, r := range relations {
+	for _, r := range w.Relations {
 		src, dst := ids[r.Src], ids[r.Dst]
 		if src != "" && dst != "" {
 			p.Relations = append(p.Relations, pipeline.Relation{Src: src, Dst: dst, Type: r.Type, Props: r.Props})
