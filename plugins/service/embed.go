@@ -112,18 +112,23 @@ func vectorsOf(answer []byte, n int) (vectors [][]byte, dim int, err error) {
 	vectors = make([][]byte, n)
 	i := 0
 	for e := range chat.Array(chat.Get(answer, "data")) {
-		at, v := i, []byte(nil)
+		at, v := int64(i), []byte(nil)
 		for key, value := range chat.Object(e) {
 			switch string(key) {
 			case "index":
-				if index, ok := chat.Int(value); ok {
-					at = int(index)
+				var ok bool
+				if at, ok = chat.Int(value); !ok {
+					return nil, 0, unusable("an index is no integer")
 				}
 			case "embedding":
 				v = value
 			}
 		}
-		if at < 0 || at >= n || vectors[at] != nil || !isFlat(v) {
+		size := numbers(v)
+		if i == 0 {
+			dim = size
+		}
+		if at < 0 || at >= int64(n) || vectors[at] != nil || size == 0 || size != dim {
 			return nil, 0, unusable("an index or a vector is wrong")
 		}
 		vectors[at] = v
@@ -132,13 +137,19 @@ func vectorsOf(answer []byte, n int) (vectors [][]byte, dim int, err error) {
 	if i != n {
 		return nil, 0, unusable(fmt.Sprintf("%d for %d texts", i, n))
 	}
-	if len(bytes.Trim(vectors[0], "[] \t\r\n")) > 0 {
-		dim = bytes.Count(vectors[0], []byte{','}) + 1
-	}
 	return vectors, dim, nil
 }
 
-// isFlat reports whether v is an array without texts, objects and arrays in it.
-func isFlat(v []byte) bool {
-	return len(v) > 0 && v[0] == '[' && bytes.IndexByte(v[1:], '[') < 0 && bytes.IndexByte(v, '{') < 0 && bytes.IndexByte(v, '"') < 0
+// numbers is how many numbers the array v, which is valid JSON, has. It is 0 if there is
+// anything else in it.
+func numbers(v []byte) int {
+	if len(v) == 0 || v[0] != '[' || bytes.IndexByte(v[1:], '[') >= 0 || len(bytes.Trim(v, "[] \t\r\n")) == 0 {
+		return 0
+	}
+	for _, c := range []byte(`{"ul`) { // each of null, true and false has one of the two letters
+		if bytes.IndexByte(v, c) >= 0 {
+			return 0
+		}
+	}
+	return bytes.Count(v, []byte{','}) + 1
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/headrace/headrace/pipeline"
@@ -155,18 +156,18 @@ func scored(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain, mod
 	if chat.Valid(answer) != nil {
 		return nil, unusable
 	}
-	scores, n := make([]float32, len(texts)), 0
+	scores, seen, n := make([]float32, len(texts)), make([]bool, len(texts)), 0
 	for e := range chat.Array(chat.Get(answer, "results")) {
 		i, ok := chat.Int(chat.Get(e, "index"))
 		raw := chat.Get(e, "relevance_score")
 		if raw == nil {
 			raw = chat.Get(e, "score")
 		}
-		var s float32
-		if !ok || i < 0 || int(i) >= len(texts) || json.Unmarshal(raw, &s) != nil {
+		s, err := strconv.ParseFloat(string(raw), 32)
+		if !ok || i < 0 || i >= int64(len(texts)) || seen[i] || err != nil {
 			return nil, unusable
 		}
-		scores[i] = s
+		scores[i], seen[i] = float32(s), true
 		n++
 	}
 	if n != len(texts) {

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -63,6 +64,10 @@ var upstream = pipeline.HandlerFunc(func(_ context.Context, ex *pipeline.Exchang
 		ex.Response.SetBody([]byte(`{"error":{"message":"too many"}}`))
 	case strings.Contains(body, "break"):
 		return errors.New("dial tcp 10.0.0.1: refused")
+	case strings.Contains(body, "answer:"):
+		_, answer, _ := strings.Cut(body, "answer:")
+		b, _ := hex.DecodeString(answer[:strings.IndexAny(answer, `" `)])
+		ex.Response.SetBody(b)
 	case ex.Op == pipeline.OpEmbeddings:
 		ex.Response.SetBody([]byte(`{"data":[{"index":1,"embedding":[3,4]},{"index":0,"embedding":[1,2]}]}`))
 	case ex.Op == pipeline.OpRerank:
@@ -197,6 +202,52 @@ func TestRerank(t *testing.T) {
 	r.want("/rerank", `{"query":"acme","documents":["x","","y"],"model":"m","return_documents":false}`, 200, `"results":[{"index":2,"score":0.9,"relevance_score":0.9},{"index":0,`)
 	r.want("/rerank", `{"query":"acme","documents":[""]}`, 502, "rerank_error")
 	r.want("/rerank", `{"query":"acme","documents":["a"],"top_n":0}`, 502, "rerank_error")
+}
+
+// What an upstream answers that nobody can use is an error, and no vector or order.
+func TestUnusable(t *testing.T) {
+	r := start(t)
+	vectors := func(answer string, status int, part string) {
+		t.Helper()
+		r.want("/embed", fmt.Sprintf(`{"texts":["answer:%x","b"]}`, answer), status, part)
+	}
+	f := func(first, second string, status int, part string) {
+		t.Helper()
+		vectors(`{"data":[`+first+`,`+second+`]}`, status, part)
+	}
+	f(`{"index":1,"embedding":[3,4e-1]}`, `{"index":0,"embedding":[-1,2]}`, 200, `"vectors":[[-1,2],[3,4e-1]],"dim":2`)
+	f(`{"embedding":[1]}`, `{"embedding":[2]}`, 200, `"vectors":[[1],[2]],"dim":1`)
+	f(`{"index":0,"embedding":[1,2]}`, `{"index":1,"embedding":[1,null]}`, 502, "embed_error")
+	f(`{"index":0,"embedding":[1,2]}`, `{"index":1,"embedding":[1,true]}`, 502, "embed_error")
+	f(`{"index":0,"embedding":[1,2]}`, `{"index":1,"embedding":[1,"2"]}`, 502, "embed_error")
+	f(`{"index":0,"embedding":[1,2]}`, `{"index":1,"embedding":[]}`, 502, "embed_error")
+	f(`{"index":0,"embedding":[]}`, `{"index":1,"embedding":[]}`, 502, "embed_error")
+	f(`{"index":0,"embedding":[1,2]}`, `{"index":1,"embedding":[1,2,3]}`, 502, "embed_error")
+	f(`{"index":0,"embedding":[1,2]}`, `{"index":0,"embedding":[1,2]}`, 502, "embed_error")
+	f(`{"index":0,"embedding":[1,2]}`, `{"index":2,"embedding":[1,2]}`, 502, "embed_error")
+	f(`{"index":"1","embedding":[1,2]}`, `{"index":"0","embedding":[3,4]}`, 502, "embed_error")
+	f(`{"index":0,"embedding":"AACAPw=="}`, `{"index":1,"embedding":"AACAPw=="}`, 502, "embed_error")
+	vectors(`{"data":[{"index":0,"embedding":[1,2]}]}`, 502, "embed_error")
+	vectors(`{"error":{"message":"out of memory"}}`, 502, "embed_error")
+	vectors(`<html>`, 502, "embed_error")
+
+	scores := func(answer string, status int, part string) {
+		t.Helper()
+		r.want("/rerank", fmt.Sprintf(`{"query":"answer:%x","documents":["a","b"],"model":"m"}`, answer), status, part)
+	}
+	const second = `"results":[{"index":1,"score":0.9,`
+	scores(`{"results":[{"index":1,"relevance_score":0.9,"document":{"text":"b"}},{"index":0,"relevance_score":0.1,"document":"a"}]}`, 200, second)
+	scores(`{"results":[{"index":0,"score":-3},{"index":1,"score":0.9}]}`, 200, second)
+	scores(`{"results":[{"index":0,"relevance_score":0.9},{"index":0,"relevance_score":0.1}]}`, 502, "rerank_error")
+	scores(`{"results":[{"index":0,"relevance_score":0.9},{"index":1,"relevance_score":null}]}`, 502, "rerank_error")
+	scores(`{"results":[{"index":0,"relevance_score":0.9},{"index":1}]}`, 502, "rerank_error")
+	scores(`{"results":[{"index":0,"relevance_score":0.9},{"index":1,"relevance_score":"0.1"}]}`, 502, "rerank_error")
+	scores(`{"results":[{"index":0,"relevance_score":0.9},{"index":1,"relevance_score":1e99}]}`, 502, "rerank_error")
+	scores(`{"results":[{"index":0,"relevance_score":0.9},{"index":2,"relevance_score":0.1}]}`, 502, "rerank_error")
+	scores(`{"results":[{"index":0,"relevance_score":0.9}]}`, 502, "rerank_error")
+	scores(`{"results":[{"index":0,"score":1},{"index":1,"score":1},{"index":1,"score":2}]}`, 502, "rerank_error")
+	scores(`[{"index":0,"score":1},{"index":1,"score":2}]`, 502, "rerank_error")
+	scores(`{"error":"down"}`, 502, "rerank_error")
 }
 
 func TestDocuments(t *testing.T) {
