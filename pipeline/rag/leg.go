@@ -72,6 +72,16 @@ func (g *Leg[T]) Wait(ctx context.Context) (value T, took time.Duration, err err
 	}
 }
 
+// Over is why a stage ends its request: nobody waits for it any more. The end of
+// the time that all stages have together is no such reason: what was found until
+// then is the answer, and each stage that is late is told of.
+func Over(ctx context.Context) error {
+	if cause := pipeline.Cause(ctx); cause != context.DeadlineExceeded {
+		return cause
+	}
+	return nil
+}
+
 // Reason says in one word why a stage is left out: timeout or error. ctx is the
 // one that bounds the stage.
 func Reason(ctx context.Context, err error) string {

@@ -138,8 +138,8 @@ func (h *handler) walk(ctx context.Context, ex *pipeline.Exchange, r *pipeline.R
 	found, err := h.walker.Walk(within, q)
 	took := time.Since(began)
 	h.seconds.Observe(took.Seconds())
-	if ctx.Err() != nil {
-		return pipeline.Cause(ctx)
+	if err := rag.Over(ctx); err != nil {
+		return err
 	}
 	r.Stages = append(slices.Clip(r.Stages), pipeline.StageTime{Stage: "graph", Took: took})
 	if err == nil {

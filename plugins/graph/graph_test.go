@@ -149,6 +149,26 @@ func TestGone(t *testing.T) {
 	}
 }
 
+// The deadline of all stages together costs a request what is late, and not what was
+// found in time.
+func TestDeadline(t *testing.T) {
+	st := kb()
+	st.Delay["related"], st.Delay["link"] = time.Minute, time.Minute
+	s := pipetest.Load(t, registry(st), `
+stores: { kb: { kb: {} } }
+routes: [ { name: chat, match: { path: /v1/chat/completions }, chain: [ graph: { store: kb, passages: kb, timeout: 1m }, answer: {} ] } ]
+`)
+	ex := pipetest.Exchange(t, `{"messages":[{"role":"user","content":"what do you know about Eve?"}]}`)
+	defer ex.Release()
+	ex.Passages = []pipeline.Passage{{ID: "p0"}}
+	ctx, stop := context.WithTimeout(ex.Context(), 50*time.Millisecond)
+	defer stop()
+	err := s.Routes[0].Chain.Handle(ctx, ex)
+	if d := strings.Join(ex.Retrieval.Degraded, " "); err != nil || len(ex.Passages) != 1 || d != "graph:timeout" {
+		t.Errorf("got %v, %q, %v; want the passage there was", ex.Passages, d, err)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	_, err := run(t, "", `{"collection":"kb"}`, kb(), func(ex *pipeline.Exchange) { ex.Policy = &pipeline.Policy{Collections: []string{}} })
 	if e, ok := errors.AsType[*pipeline.Error](err); !ok || e.Status != 403 {

@@ -117,8 +117,8 @@ func (h *handler) rank(ctx context.Context, ex *pipeline.Exchange, r *pipeline.R
 	ranked, _, err := leg.Wait(within)
 	took := time.Since(began)
 	h.seconds.Observe(took.Seconds())
-	if ctx.Err() != nil {
-		return pipeline.Cause(ctx)
+	if err := rag.Over(ctx); err != nil {
+		return err
 	}
 	r.Stages = append(slices.Clip(r.Stages), pipeline.StageTime{Stage: "rerank", Took: took})
 	if err == nil {

@@ -128,6 +128,26 @@ func TestGone(t *testing.T) {
 	}
 }
 
+// The deadline of all stages together costs a request what is late, and not what was
+// found in time.
+func TestDeadline(t *testing.T) {
+	judge := longest()
+	judge.Delay = time.Minute
+	s := pipetest.Load(t, registry(judge), `
+stores: { judge: { judge: {} } }
+routes: [ { name: chat, match: { path: /v1/chat/completions }, chain: [ rerank: { with: judge, keep: 1, timeout: 1m }, answer: {} ] } ]
+`)
+	ex := pipetest.Exchange(t, `{"messages":[{"role":"user","content":"where do red apples grow?"}]}`)
+	defer ex.Release()
+	ex.Passages = []pipeline.Passage{{ID: "p0"}, {ID: "p1"}}
+	ctx, stop := context.WithTimeout(ex.Context(), 50*time.Millisecond)
+	defer stop()
+	err := s.Routes[0].Chain.Handle(ctx, ex)
+	if d := strings.Join(ex.Retrieval.Degraded, " "); err != nil || len(ex.Passages) != 1 || ex.Passages[0].ID != "p0" || d != "rerank:timeout" {
+		t.Errorf("got %v, %q, %v; want the order there was", ex.Passages, d, err)
+	}
+}
+
 func TestConform(t *testing.T) {
 	pipetest.Conform(t, rerank.Plugin, "with: judge", pipetest.Fixed[pipeline.Reranker]("judge", longest()))
 }

@@ -157,8 +157,8 @@ func (h *handler) find(ctx context.Context, ex *pipeline.Exchange, r *pipeline.R
 	})
 	took := time.Since(began)
 	h.seconds.Observe(took.Seconds())
-	if ctx.Err() != nil {
-		return pipeline.Cause(ctx)
+	if err := rag.Over(ctx); err != nil {
+		return err
 	}
 	r.Stages = append(slices.Clip(r.Stages), found.Stages...)
 	r.Stages = append(r.Stages, pipeline.StageTime{Stage: "retrieve", Took: took})

@@ -180,6 +180,43 @@ func TestGone(t *testing.T) {
 	}
 }
 
+// The deadline of all stages together costs a request what is late, and not what was
+// found in time.
+func TestDeadline(t *testing.T) {
+	f := func(dense, sparse time.Duration, passages, degraded string, status int) {
+		t.Helper()
+		st, e := kb(), meaning()
+		e.Delay, st.Delay["sparse"] = dense, sparse
+		s := pipetest.Load(t, registry(st, e), `
+stores: { kb: { kb: {} }, meaning: { meaning: {} } }
+routes: [ { name: chat, match: { path: /v1/chat/completions }, chain: [ retrieve: { store: kb, embedder: meaning, timeout: 1m }, answer: {} ] } ]
+`)
+		ex := pipetest.Exchange(t, `{"messages":[{"role":"user","content":"where do red apples grow?"}]}`)
+		defer ex.Release()
+		ex.Request.Header.Set("X-RAG", "required")
+		ctx, stop := context.WithTimeout(ex.Context(), 50*time.Millisecond)
+		defer stop()
+		err := s.Routes[0].Chain.Handle(ctx, ex)
+		var ids []string
+		for _, p := range ex.Passages {
+			ids = append(ids, p.ID)
+		}
+		got := 200
+		if e, ok := errors.AsType[*pipeline.Error](err); ok {
+			got = e.Status
+		} else if err != nil {
+			t.Error(err)
+		}
+		if strings.Join(ids, " ") != passages || strings.Join(ex.Retrieval.Degraded, " ") != degraded || got != status {
+			t.Errorf("got %d, %v, %v; want %d, %q, %q", got, ids, ex.Retrieval.Degraded, status, passages, degraded)
+		}
+	}
+	f(0, 0, "p0 p1 p2", "", 200)
+	f(time.Minute, 0, "p0 p1", "dense:timeout", 200)
+	f(0, time.Minute, "p2 p1 p0", "sparse:timeout", 200)
+	f(time.Minute, time.Minute, "", "retrieve:timeout", 503)
+}
+
 func TestConform(t *testing.T) {
 	pipetest.Conform(t, retrieve.Plugin, "store: kb\nembedder: meaning", pipetest.Fixed[*ragtest.Store]("kb", kb()), pipetest.Fixed[*ragtest.Embedder]("meaning", meaning()))
 }
