@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -100,6 +101,25 @@ func (r *Response) Whole() (b []byte, ok bool) {
 	}
 	return r.whole.b, true
 }
+
+// RetryAfter is how long the answer asks its reader to wait before the next request:
+// the field of that name holds seconds or a date. It is 0 if the answer does not say,
+// and a day at most.
+func (r *Response) RetryAfter() time.Duration {
+	v := r.Header.Peek(fasthttp.HeaderRetryAfter)
+	if len(v) == 0 {
+		return 0
+	}
+	if n, err := strconv.ParseFloat(string(v), 64); err == nil && n >= 0 && n < 1e10 { // more makes no sense
+		return time.Duration(min(n, day.Seconds()) * float64(time.Second))
+	}
+	if t, err := fasthttp.ParseHTTPDate(v); err == nil {
+		return max(0, min(time.Until(t), day))
+	}
+	return 0
+}
+
+const day = 24 * time.Hour
 
 // CloseBody closes the body, if there is one, and forgets it.
 func (r *Response) CloseBody() {

@@ -327,3 +327,25 @@ func TestLargeBuffersAreNotKept(t *testing.T) {
 		t.Error("the pool keeps a large buffer")
 	}
 }
+
+func TestRetryAfter(t *testing.T) {
+	f := func(value string, least, most time.Duration) {
+		t.Helper()
+		var r Response
+		r.Header.Set("Retry-After", value)
+		if got := r.RetryAfter(); got < least || got > most {
+			t.Errorf("%q: %v; want %v to %v", value, got, least, most)
+		}
+	}
+	f("", 0, 0)
+	f("7", 7*time.Second, 7*time.Second)
+	f("1.5", 1500*time.Millisecond, 1500*time.Millisecond)
+	f("-1", 0, 0)
+	f("NaN", 0, 0)
+	f("soon", 0, 0)
+	f("99999999999999999999", 0, 0)
+	f("999999999", 24*time.Hour, 24*time.Hour)
+	f(time.Now().Add(time.Minute).UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT"), 58*time.Second, time.Minute)
+	f("Mon, 02 Jan 2006 15:04:05 GMT", 0, 0)
+	f("Mon, 02 Jan 2090 15:04:05 GMT", 24*time.Hour, 24*time.Hour)
+}

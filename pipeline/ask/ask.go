@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
-	"time"
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/chat"
@@ -67,7 +65,10 @@ func Model(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain, op p
 
 // failed is the error for an answer that is one.
 func failed(r *pipeline.Response, status int, answer []byte) error {
-	e := &pipeline.Error{Status: 502, Code: "upstream_error", Fault: r.Fault, Err: fmt.Errorf("the upstream answered with status %d", status)}
+	e := &pipeline.Error{
+		Status: 502, Code: "upstream_error", Fault: r.Fault, RetryAfter: r.RetryAfter(),
+		Err: fmt.Errorf("the upstream answered with status %d", status),
+	}
 	switch status {
 	case 400, 404, 409, 413, 415, 422, 429, 504:
 		e.Status = status
@@ -77,9 +78,6 @@ func failed(r *pipeline.Response, status int, answer []byte) error {
 	}
 	if chat.Valid(answer) == nil {
 		e.Body = answer
-	}
-	if s, err := strconv.Atoi(string(r.Header.Peek("Retry-After"))); err == nil && s > 0 && s < 1<<20 {
-		e.RetryAfter = time.Duration(s) * time.Second
 	}
 	return e
 }

@@ -114,7 +114,7 @@ func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeli
 	case len(ex.Targets) == 1 && res.Header.StatusCode() == fasthttp.StatusTooManyRequests:
 		h.settle(&target, &s, success, unknown, 0) // nobody else to ask, and its 429 tells the client more than ours would
 	case res.Fault != pipeline.NoFault:
-		h.settle(&target, &s, success, ofFault(res.Fault), retryAfter(&res.Header))
+		h.settle(&target, &s, success, ofFault(res.Fault), res.RetryAfter())
 	case res.Body == nil:
 		h.settle(&target, &s, unknown, unknown, 0) // nobody answered
 	default:
@@ -182,21 +182,6 @@ func ofError(err error) verdict {
 func retryAfterOf(err error) time.Duration {
 	if e, ok := errors.AsType[*pipeline.Error](err); ok {
 		return e.RetryAfter
-	}
-	return 0
-}
-
-// retryAfter reads the field of that name, which holds seconds or a date.
-func retryAfter(h *fasthttp.ResponseHeader) time.Duration {
-	v := h.Peek(fasthttp.HeaderRetryAfter)
-	if len(v) == 0 {
-		return 0
-	}
-	if n, err := fasthttp.ParseUint(v); err == nil {
-		return time.Duration(min(n, int(24*time.Hour/time.Second))) * time.Second
-	}
-	if t, err := fasthttp.ParseHTTPDate(v); err == nil {
-		return max(0, time.Until(t))
 	}
 	return 0
 }

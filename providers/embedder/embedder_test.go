@@ -359,6 +359,26 @@ func TestBadAnswers(t *testing.T) {
 	}
 }
 
+// An upstream that has too much to do says when to come back, and so does the error.
+func TestTooMany(t *testing.T) {
+	f := func(status int, after string, want int, wait time.Duration) {
+		t.Helper()
+		e := build(t, "", provides(func(_ context.Context, ex *pipeline.Exchange) error {
+			ex.Response.Header.SetStatusCode(status)
+			ex.Response.Header.Set("Retry-After", after)
+			ex.Response.SetBody([]byte("{}"))
+			return nil
+		}))
+		_, err := e.Embed(t.Context(), []string{"a"}, pipeline.ForAsking)
+		if pe, ok := errors.AsType[*pipeline.Error](err); !ok || pe.Status != want || pe.RetryAfter != wait || pe.Fault != pipeline.OverloadFault {
+			t.Errorf("%d, %q: got %+v", status, after, pe)
+		}
+	}
+	f(429, "7", 429, 7*time.Second)
+	f(429, "", 429, 0)
+	f(503, "1.5", 502, 1500*time.Millisecond)
+}
+
 // provides is a provider made of a function.
 type provides func(context.Context, *pipeline.Exchange) error
 

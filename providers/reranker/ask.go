@@ -162,9 +162,13 @@ func readAnswer(ex *pipeline.Exchange) ([]byte, error) {
 		fault = pipeline.FaultOfStatus(status)
 	}
 	if fault != pipeline.NoFault {
-		return nil, &pipeline.Error{
-			Status: 502, Code: "upstream_error", Fault: fault, Err: fmt.Errorf("the upstream answered with status %d", status),
+		e := &pipeline.Error{
+			Status: 502, Code: "upstream_error", Fault: fault, RetryAfter: ex.Response.RetryAfter(), Err: fmt.Errorf("the upstream answered with status %d", status),
 		}
+		if status == 429 {
+			e.Status = status // to wait helps, and the caller can
+		}
+		return nil, e
 	}
 	return b, nil
 }

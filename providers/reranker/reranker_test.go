@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -154,6 +155,24 @@ func TestFailures(t *testing.T) {
 	if _, err := r.Rerank(ctx, "q", []string{"a"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("after the end of its context: %v", err)
 	}
+}
+
+// An upstream that has too much to do says when to come back, and so does the error.
+func TestTooMany(t *testing.T) {
+	r := build(t, "reranker: { provider: upstream, model: m }", tooMany{})
+	_, err := r.Rerank(t.Context(), "q", []string{"a"})
+	if e, ok := errors.AsType[*pipeline.Error](err); !ok || e.Status != 429 || e.RetryAfter != 7*time.Second || e.Fault != pipeline.OverloadFault {
+		t.Errorf("got %+v", e)
+	}
+}
+
+type tooMany struct{}
+
+func (tooMany) Call(_ context.Context, ex *pipeline.Exchange) error {
+	ex.Response.Header.SetStatusCode(429)
+	ex.Response.Header.Set("Retry-After", "7")
+	ex.Response.SetBody([]byte("{}"))
+	return nil
 }
 
 func TestLexical(t *testing.T) {
