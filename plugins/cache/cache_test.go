@@ -264,6 +264,7 @@ func TestTakenIn(t *testing.T) {
 	f := func(settings string, changes ...request) {
 		t.Helper()
 		g := newGateway(t, settings)
+		g.answer = whole(200, `{"data":[{"embedding":[1]}]}`)
 		g.ask(t, changes...)
 		if got := g.ask(t, changes...); got.cache != "hit" || g.calls != 1 {
 			t.Errorf("%s: %+v after %d calls", settings, got, g.calls)

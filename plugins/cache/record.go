@@ -10,6 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/ask"
 	"github.com/headrace/headrace/pipeline/chat"
 	"github.com/headrace/headrace/pipeline/sse"
 )
@@ -26,6 +27,9 @@ func (h *handler) record(ex *pipeline.Exchange, key pipeline.Key, ttl time.Durat
 	}
 	r := recorders.Get().(*recorder)
 	r.h, r.key, r.ttl, r.kind = h, key, ttl, kind
+	if r.texts = 0; ex.Op == pipeline.OpEmbeddings {
+		r.texts, r.packed = texts(ex.Request.Body)
+	}
 	r.buf = pipeline.NewBuffer()
 	r.buf.B = appendEntry(r.buf.B, time.Now(), &res.Header)
 	r.body = len(r.buf.B)
@@ -60,6 +64,9 @@ type recorder struct {
 	buf  *pipeline.Buffer // the entry so far; nil once it is kept or given up
 	body int              // where in the entry the body begins
 	join []byte           // for data of several lines
+
+	texts  int  // how many vectors there are to be; 0 for any other answer
+	packed bool // they may be strings
 
 	whole int    // how long the body is to be; below zero if that is not known
 	entry []byte // the entry, in memory of its own, if the body came in one piece
@@ -177,7 +184,7 @@ func degraded(ex *pipeline.Exchange) bool {
 // good reports whether the body is an answer, and not an error dressed as one.
 func (r *recorder) good(body []byte) bool {
 	if r.kind == object {
-		return fine(body)
+		return fine(body) && (r.texts == 0 || r.vectors(body))
 	}
 	ended := false
 	for len(body) > 0 {
@@ -197,6 +204,27 @@ func (r *recorder) good(body []byte) bool {
 		}
 	}
 	return ended
+}
+
+// vectors reports whether body has a vector for each text. Another may be what an upstream
+// says for a moment only.
+func (r *recorder) vectors(body []byte) bool {
+	_, _, err := ask.Vectors(body, r.texts, r.packed)
+	return err == nil
+}
+
+// texts is how many vectors a request asks for, and whether they may be packed. An array of
+// numbers is one text, in tokens.
+func texts(request []byte) (n int, packed bool) {
+	for e := range chat.Array(chat.Get(request, "input")) {
+		if e[0] != '"' && e[0] != '[' {
+			n = 1
+			break
+		}
+		n++
+	}
+	encoding, _ := chat.Text(chat.Get(request, "encoding_format"))
+	return max(n, 1), encoding == "base64"
 }
 
 // fine reports whether b is a JSON object without an error in it.

@@ -135,3 +135,38 @@ func TestUnfitAnswers(t *testing.T) {
 		return nil
 	})
 }
+
+// Embeddings are kept if there is a vector for each text.
+func TestUnfitEmbeddings(t *testing.T) {
+	f := func(fit bool, request, answer string) {
+		t.Helper()
+		g := newGateway(t, "{}")
+		g.answer = whole(200, answer)
+		ask := func() reply {
+			return g.ask(t, func(ex *pipeline.Exchange) {
+				ex.Op = pipeline.OpEmbeddings
+				ex.Request.Body = []byte(request)
+			})
+		}
+		ask()
+		if got := ask(); (got.cache == "hit") != fit {
+			t.Errorf("%s, %s: %+v the second time", request, answer, got)
+		}
+	}
+	const two = `{"model":"m","input":["a","b"]}`
+	f(true, two, `{"data":[{"index":1,"embedding":[1,2]},{"index":0,"embedding":[3,4]}]}`)
+	f(true, two, `{"data":[{"embedding":[1,2]},{"embedding":[3,4]}]}`)
+	f(true, `{"model":"m","input":"a"}`, `{"data":[{"index":0,"embedding":[1]}]}`)
+	f(true, `{"model":"m","input":[1,2,3]}`, `{"data":[{"index":0,"embedding":[1]}]}`)
+	f(true, `{"model":"m","input":[[1,2],[3]]}`, `{"data":[{"index":0,"embedding":[1]},{"index":1,"embedding":[2]}]}`)
+	f(true, `{"model":"m","input":"a","encoding_format":"base64"}`, `{"data":[{"index":0,"embedding":"AACAPw=="}]}`)
+	f(false, `{"model":"m","input":"a"}`, `{"data":[{"index":0,"embedding":"AACAPw=="}]}`)
+	f(false, two, `{"data":[{"index":0,"embedding":[1,2]}]}`)
+	f(false, two, `{"data":[{"index":0,"embedding":[1,2]},{"index":0,"embedding":[3,4]}]}`)
+	f(false, two, `{"data":[{"index":0,"embedding":[1,2]},{"index":2,"embedding":[3,4]}]}`)
+	f(false, two, `{"data":[{"index":0,"embedding":[1,2]},{"index":1,"embedding":[3,null]}]}`)
+	f(false, two, `{"data":[{"index":0,"embedding":[1,2]},{"index":1,"embedding":[]}]}`)
+	f(false, two, `{"data":[{"index":0,"embedding":[1,2]},{"index":1}]}`)
+	f(false, two, `{"data":[]}`)
+	f(false, two, `{}`)
+}

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/ask"
-	"github.com/headrace/headrace/pipeline/chat"
 	"github.com/headrace/headrace/pipeline/config"
 	"github.com/headrace/headrace/pipeline/detail"
 )
@@ -68,7 +66,7 @@ func (h *embedEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, next 
 	if err != nil {
 		return gone(ex, "embed_error", err)
 	}
-	vectors, dim, err := vectorsOf(answer, len(texts))
+	vectors, dim, err := ask.Vectors(answer, len(texts), false)
 	if err != nil {
 		return failed("embed_error", err)
 	}
@@ -98,58 +96,4 @@ func embedReply(vectors [][]byte, dim int) []byte {
 	}
 	b = strconv.AppendInt(append(b, `],"dim":`...), int64(dim), 10)
 	return append(b, '}')
-}
-
-// vectorsOf takes the n vectors out of an answer, by their index, as they are
-// written there.
-func vectorsOf(answer []byte, n int) (vectors [][]byte, dim int, err error) {
-	unusable := func(why string) error {
-		return &pipeline.Error{Status: 502, Code: "upstream_protocol", Fault: pipeline.UpstreamFault, Err: fmt.Errorf("the upstream's embeddings cannot be used: %s", why)}
-	}
-	if chat.Valid(answer) != nil {
-		return nil, 0, unusable("they are no JSON")
-	}
-	vectors = make([][]byte, n)
-	i := 0
-	for e := range chat.Array(chat.Get(answer, "data")) {
-		at, v := int64(i), []byte(nil)
-		for key, value := range chat.Object(e) {
-			switch string(key) {
-			case "index":
-				var ok bool
-				if at, ok = chat.Int(value); !ok {
-					return nil, 0, unusable("an index is no integer")
-				}
-			case "embedding":
-				v = value
-			}
-		}
-		size := numbers(v)
-		if i == 0 {
-			dim = size
-		}
-		if at < 0 || at >= int64(n) || vectors[at] != nil || size == 0 || size != dim {
-			return nil, 0, unusable("an index or a vector is wrong")
-		}
-		vectors[at] = v
-		i++
-	}
-	if i != n {
-		return nil, 0, unusable(fmt.Sprintf("%d for %d texts", i, n))
-	}
-	return vectors, dim, nil
-}
-
-// numbers is how many numbers the array v, which is valid JSON, has. It is 0 if there is
-// anything else in it.
-func numbers(v []byte) int {
-	if len(v) == 0 || v[0] != '[' || bytes.IndexByte(v[1:], '[') >= 0 || len(bytes.Trim(v, "[] \t\r\n")) == 0 {
-		return 0
-	}
-	for _, c := range []byte(`{"ul`) { // each of null, true and false has one of the two letters
-		if bytes.IndexByte(v, c) >= 0 {
-			return 0
-		}
-	}
-	return bytes.Count(v, []byte{','}) + 1
 }
