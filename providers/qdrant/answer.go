@@ -26,6 +26,9 @@ import (
 // query is the client's QueryBatch, with hits in place of messages.
 func (s *Store) query(ctx context.Context, a answer, q *client.QueryBatchPoints) ([][]pipeline.Passage, error) {
 	err := s.client.GetConnection().Invoke(ctx, client.Points_QueryBatch_FullMethodName, q, &a, grpc.ForceCodecV2(answerCodec{}))
+	if n := len(q.GetQueryPoints()); err == nil && len(a.hits) != n {
+		return nil, fmt.Errorf("search: %d results for %d queries", len(a.hits), n)
+	}
 	return a.hits, err
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	client "github.com/qdrant/go-client/qdrant"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -241,6 +243,70 @@ func TestErrors(t *testing.T) {
 	f(status.Error(codes.Unauthenticated, "secret-detail"), "502 store_denied", pipeline.UpstreamFault, 1)
 	f(status.Error(codes.Internal, "secret-detail"), "502 store_error", pipeline.UpstreamFault, 1)
 	f(nil, "504 upstream_timeout", pipeline.TimeoutFault, 1)
+}
+
+// spoilt answers searches with a score that is no number for one document.
+type spoilt struct {
+	*qdrantserver.Memory
+	score float32
+}
+
+func (s *spoilt) Query(name string, q *client.QueryPoints) ([]*client.ScoredPoint, error) {
+	hits, err := s.Memory.Query(name, q)
+	for _, h := range hits {
+		if h.GetPayload()["doc_id"].GetStringValue() == "bad" {
+			h.Score = s.score
+		}
+	}
+	return hits, err
+}
+
+// A point whose vector another program has spoilt costs a search that point, and not all
+// that it finds.
+func TestScoresThatAreNoNumbers(t *testing.T) {
+	for _, score := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
+		s, _ := start(t, func(_ *qdrant.Config, server *qdrantserver.Server) {
+			server.Backend = &spoilt{&qdrantserver.Memory{}, float32(score)}
+		})
+		write(t, s, "a", point("a", "good", 0, "a river", 1, 2), point("a", "bad", 0, "a river", 1, 2))
+		legs, err := s.Search(t.Context(), pipeline.SearchQuery{Tenant: "a", Collection: "kb", Vector: []float32{1, 2}, Text: "river", Limit: 5})
+		if err != nil || len(legs.Dense) != 1 || legs.Dense[0].DocID != "good" || len(legs.Sparse) != 1 || legs.Sparse[0].DocID != "good" {
+			t.Errorf("%v: %+v, %v", score, legs, err)
+		}
+	}
+}
+
+// short is a server that answers a search with too few results.
+type short struct{ client.UnimplementedCollectionsServer }
+
+func (short) Get(context.Context, *client.GetCollectionInfoRequest) (*client.GetCollectionInfoResponse, error) {
+	return &client.GetCollectionInfoResponse{Result: &client.CollectionInfo{Config: &client.CollectionConfig{Params: &client.CollectionParams{
+		VectorsConfig: client.NewVectorsConfigMap(map[string]*client.VectorParams{"dense": {Size: 2}}),
+	}}}}, nil
+}
+
+type shortPoints struct{ client.UnimplementedPointsServer }
+
+func (shortPoints) QueryBatch(context.Context, *client.QueryBatchPoints) (*client.QueryBatchResponse, error) {
+	return &client.QueryBatchResponse{}, nil
+}
+
+// An answer without a result for each search is an error: nothing found is told otherwise.
+func TestResultsThatAreMissing(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	client.RegisterCollectionsServer(server, short{})
+	client.RegisterPointsServer(server, shortPoints{})
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(server.Stop)
+	s := open(t, qdrant.Config{URL: "http://" + l.Addr().String(), Timeout: 2 * time.Second, Connections: 1, MaxCalls: 4, MaxReply: 1 << 20})
+	legs, err := s.Search(t.Context(), pipeline.SearchQuery{Tenant: "a", Collection: "kb", Vector: []float32{1, 2}, Limit: 5})
+	if code(err) != "502 store_error" {
+		t.Errorf("%+v, %v", legs, err)
+	}
 }
 
 func TestKey(t *testing.T) {

@@ -3,6 +3,7 @@ package qdrant
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"strings"
 
@@ -67,9 +68,7 @@ func (s *Store) Search(ctx context.Context, q pipeline.SearchQuery) (pipeline.Le
 		return pipeline.Legs{}, err
 	}
 	for i, leg := range to {
-		if i < len(found) {
-			*leg = ranked(found[i], limit, leg == &legs.Dense)
-		}
+		*leg = ranked(found[i], limit, leg == &legs.Dense)
 	}
 	return legs, nil
 }
@@ -82,8 +81,13 @@ func (s *Store) forget(name string, err error) {
 	}
 }
 
-// ranked are the hits of one leg, the best first, equals in the order of ids.
+// ranked are the hits of one leg, the best first, equals in the order of ids. One whose
+// score is not finite has a vector that another program has spoilt: it is no hit.
 func ranked(hits []pipeline.Passage, limit int, dense bool) []pipeline.Passage {
+	hits = slices.DeleteFunc(hits, func(p pipeline.Passage) bool {
+		x := float64(score(&p).Value)
+		return math.IsNaN(x) || math.IsInf(x, 0)
+	})
 	slices.SortStableFunc(hits, func(a, b pipeline.Passage) int {
 		return cmp.Or(cmp.Compare(score(&b).Value, score(&a).Value), strings.Compare(a.ID, b.ID))
 	})
