@@ -13,11 +13,13 @@ import (
 
 // What is known of a frontier, and one hop from it. What counts the connections of an
 // entity, relations and mentions, is the store of degrees: the edges of a hub are never
-// walked.
+// walked. That store does not tell whether it is documents that name an entity: one with
+// nothing but such edges comes last.
 const oneHop = `
 UNWIND $seeds AS s MATCH (e:Entity {key: s.key})
-WITH e, toFloat(s.w) AS w, COUNT { (e)--() } - COUNT { (e)<-[:NAMES]-() } AS deg
-WITH e, CASE WHEN deg > 0 AND deg <= $hub_cap THEN w / deg ELSE -1.0 END AS score
+WITH e, toFloat(s.w) AS w, COUNT { (e)--() } AS deg, COUNT { (e)<-[:NAMES]-() } AS named
+WITH e, w, CASE WHEN deg > named THEN deg - named ELSE named END AS deg, deg > named AS more
+WITH e, CASE WHEN deg = 0 OR deg > $hub_cap THEN -1.0 WHEN more THEN w / deg ELSE 1e-9 * w / deg END AS score
 WITH collect(e) AS es, collect(score) AS scores
 CALL (es, scores) {
   UNWIND range(0, size(es) - 1) AS i

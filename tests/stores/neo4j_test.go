@@ -192,6 +192,17 @@ func testGraph(t *testing.T, s *neo4j.Store) {
 	if sub, err := s.Expand(ctx, other); err != nil || len(sub.Entities) != 0 {
 		t.Errorf("another tenant sees %+v, %v", sub, err)
 	}
+	// A relation may have the name of what leads from a document.
+	if _, err = s.Write(ctx, pipeline.GraphWrite{Tenant: tenant, DocID: "d3", Entities: []pipeline.Entity{{ID: "x"}, {ID: "y"}}, Relations: []pipeline.Relation{{Src: "x", Dst: "y", Type: "NAMES"}}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"x", "y"} {
+		names := q
+		names.Seeds = []pipeline.Seed{{ID: id, Weight: 1}}
+		if sub, err := s.Expand(ctx, names); err != nil || len(sub.Entities) != 2 || len(sub.Relations) != 1 {
+			t.Errorf("from %s: %+v, %v", id, sub, err)
+		}
+	}
 	// One document's end leaves what the other supports.
 	if n, err := s.DeleteDocument(ctx, tenant, "d1"); err != nil || n != 0 {
 		t.Errorf("first: %d went, %v", n, err)
