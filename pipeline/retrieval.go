@@ -262,9 +262,10 @@ type GraphStore interface {
 // A GraphQuerier runs read-only queries in the store's own language. Such a
 // query cannot be confined to a tenant.
 type GraphQuerier interface {
-	// QueryGraph returns one JSON object for each record. A query that is not
-	// provably read-only is an *Error with status 400 and code unsafe_cypher.
-	QueryGraph(ctx context.Context, q GraphQuery) (records [][]byte, err error)
+	// QueryGraph returns one JSON object for each record; cut says that there are
+	// more, beyond the query's bounds. A query that is not provably read-only is an
+	// *Error with status 400 and code unsafe_cypher.
+	QueryGraph(ctx context.Context, q GraphQuery) (records [][]byte, cut bool, err error)
 }
 
 // A GraphQuery is a query in the store's own language.

@@ -241,7 +241,7 @@ func TestStores(t *testing.T) {
 	if err != nil || len(near) != 10 {
 		t.Errorf("got %d chunks, %v", len(near), err)
 	}
-	records, err := facts.QueryGraph(t.Context(), pipeline.GraphQuery{Text: "MATCH (e:Entity) RETURN e.name AS name LIMIT 1"})
+	records, _, err := facts.QueryGraph(t.Context(), pipeline.GraphQuery{Text: "MATCH (e:Entity) RETURN e.name AS name LIMIT 1"})
 	if err != nil || len(records) != 1 {
 		t.Errorf("got %s, %v", records, err)
 	}

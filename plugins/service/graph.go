@@ -203,14 +203,14 @@ func (h *queryEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pip
 		return unavailable("neo4j")
 	}
 	q.Params = withTenant(params, rag.Tenant(ex))
-	records, err := h.graph.QueryGraph(ctx, q)
+	records, cut, err := h.graph.QueryGraph(ctx, q)
 	if e, ok := errors.AsType[*pipeline.Error](err); ok && e.Code == "unsafe_cypher" {
 		return &pipeline.Error{Status: 400, Code: "unsafe_cypher", Fault: pipeline.CallerFault, Err: errUnsafe}
 	}
 	if err != nil {
 		return gone(ex, "neo4j_error", err)
 	}
-	out := queryReply{OK: true, Records: []json.RawMessage{}}
+	out := queryReply{OK: true, Records: []json.RawMessage{}, Truncated: cut}
 	for _, rec := range records {
 		out.Records = append(out.Records, rec)
 	}
@@ -218,8 +218,9 @@ func (h *queryEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pip
 }
 
 type queryReply struct {
-	OK      bool              `json:"ok"`
-	Records []json.RawMessage `json:"records"`
+	OK        bool              `json:"ok"`
+	Records   []json.RawMessage `json:"records"`
+	Truncated bool              `json:"truncated,omitempty"` // there are more, beyond the bounds
 }
 
 // withTenant is params with the tenant of the key as tenant_id, whatever the

@@ -49,8 +49,8 @@ routes:
 // queries is a store with a query language, which answers with what it is asked.
 type queries struct{}
 
-func (queries) QueryGraph(_ context.Context, q pipeline.GraphQuery) ([][]byte, error) {
-	return [][]byte{q.Params}, nil
+func (queries) QueryGraph(_ context.Context, q pipeline.GraphQuery) ([][]byte, bool, error) {
+	return [][]byte{q.Params}, strings.Contains(q.Text, "cut"), nil
 }
 
 // upstream answers what the texts direct.
@@ -323,6 +323,7 @@ func TestGraph(t *testing.T) {
 	r.policy = nil
 	// The tenant is the key's, whatever the caller says.
 	r.want("/graph/query", `{"query":"RETURN 1","params":{"a\"b":[1],"tenant_id":"other"}}`, 200, `{"ok":true,"records":[{"a\"b":[1],"tenant_id":"default"}]}`)
+	r.want("/graph/query", `{"query":"RETURN 1 AS cut"}`, 200, `"truncated":true`)
 	r.want("/graph/query", `{"query":"CREATE (n)"}`, 400, `{"detail":"write_or_unsafe_query_not_allowed"}`)
 	r.want("/graph/query", `{"query":"CALL db.labels()"}`, 400, "unsafe")
 	r.policy = &pipeline.Policy{}

@@ -67,7 +67,7 @@ func calls(s *Store) map[string]func(ctx context.Context) error {
 			return err
 		},
 		"query": func(ctx context.Context) error {
-			_, err := s.QueryGraph(ctx, pipeline.GraphQuery{Text: "RETURN 1"})
+			_, _, err := s.QueryGraph(ctx, pipeline.GraphQuery{Text: "RETURN 1"})
 			return err
 		},
 	}

@@ -26,19 +26,18 @@ const (
 // words, the plan that the server makes of it, and a session that the server lets
 // nothing write in. Records beyond the caps are left out; if that were all of them,
 // it is an error, as an empty list says that there is nothing.
-func (s *Store) QueryGraph(ctx context.Context, q pipeline.GraphQuery) ([][]byte, error) {
+func (s *Store) QueryGraph(ctx context.Context, q pipeline.GraphQuery) (records [][]byte, cut bool, err error) {
 	if err := cypher.Check(q.Text, s.config.Procedures...); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	params, err := paramsOf(q.Params)
 	if err != nil {
-		return nil, invalid("invalid_params", err)
+		return nil, false, invalid("invalid_params", err)
 	}
 	limit := q.Timeout
 	if limit <= 0 {
 		limit = s.config.Timeout
 	}
-	var records [][]byte
 	err = s.do(ctx, "query", limit, func(ctx context.Context) error {
 		plan := sha256.Sum256([]byte(q.Text))
 		if at, ok := s.plans.Get(plan); !ok || time.Since(at) > fresh {
@@ -48,49 +47,49 @@ func (s *Store) QueryGraph(ctx context.Context, q pipeline.GraphQuery) ([][]byte
 			s.plans.Add(plan, time.Now())
 		}
 		var err error
-		records, err = s.records(ctx, q, params, limit)
-		if driver.IsRetryable(err) && ctx.Err() == nil {
-			records, err = s.records(ctx, q, params, limit)
+		records, cut, err = s.records(ctx, q, params, limit)
+		// A query that the server gave up on, for its memory, would come to the same again.
+		if driver.IsConnectivityError(err) && ctx.Err() == nil {
+			records, cut, err = s.records(ctx, q, params, limit)
 		}
 		return told4xx(err)
 	})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return records, nil
+	return records, cut, nil
 }
 
 // records runs a query. In a session for reading the server itself refuses to write; a
 // transaction around it would take two more round trips.
-func (s *Store) records(ctx context.Context, q pipeline.GraphQuery, params row, limit time.Duration) ([][]byte, error) {
+func (s *Store) records(ctx context.Context, q pipeline.GraphQuery, params row, limit time.Duration) (records [][]byte, cut bool, err error) {
 	ctx, drop := context.WithCancel(ctx)
 	defer drop()
 	session := s.session(ctx, driver.AccessModeRead)
 	defer func() { _ = session.Close(ctx) }()
 	result, err := session.Run(ctx, q.Text, params, backstop(limit))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var records [][]byte
 	size := 0
 	for result.Next(ctx) {
 		b := appendRecord(nil, result.Record())
 		size += len(b)
 		if q.MaxRows > 0 && len(records) >= q.MaxRows {
-			break
+			return records, true, nil
 		}
 		if q.MaxBytes > 0 && size > q.MaxBytes {
 			// The driver would read what it has asked for already, up to a thousand
 			// records of any size: a new connection costs less.
 			drop()
 			if len(records) == 0 {
-				return nil, invalid("result_too_large", fmt.Errorf("the first record has %d bytes; at most %d are returned", len(b), q.MaxBytes))
+				return nil, false, invalid("result_too_large", fmt.Errorf("the first record has %d bytes; at most %d are returned", len(b), q.MaxBytes))
 			}
-			return records, nil
+			return records, true, nil
 		}
 		records = append(records, b)
 	}
-	return records, result.Err()
+	return records, false, result.Err()
 }
 
 // told4xx makes an error of the client what the server says is wrong with the

@@ -326,7 +326,7 @@ func testQueries(t *testing.T, s *neo4j.Store) {
 	}
 	f := func(query, want string) {
 		t.Helper()
-		got, err := s.QueryGraph(ctx, pipeline.GraphQuery{Text: query, Params: []byte(`{"tenant": "` + tenant + `", "n": 3, "f": 1.5}`), MaxRows: 3, MaxBytes: 1 << 20})
+		got, _, err := s.QueryGraph(ctx, pipeline.GraphQuery{Text: query, Params: []byte(`{"tenant": "` + tenant + `", "n": 3, "f": 1.5}`), MaxRows: 3, MaxBytes: 1 << 20})
 		text := code(err)
 		if err == nil {
 			text = fmt.Sprintf("%s", got)
@@ -334,7 +334,7 @@ func testQueries(t *testing.T, s *neo4j.Store) {
 		if text != want {
 			t.Errorf("%s: got %s (%v); want %s", query, text, err, want)
 		}
-		again, err2 := s.QueryGraph(ctx, pipeline.GraphQuery{Text: query, Params: []byte(`{"tenant": "` + tenant + `", "n": 3, "f": 1.5}`), MaxRows: 3, MaxBytes: 1 << 20})
+		again, _, err2 := s.QueryGraph(ctx, pipeline.GraphQuery{Text: query, Params: []byte(`{"tenant": "` + tenant + `", "n": 3, "f": 1.5}`), MaxRows: 3, MaxBytes: 1 << 20})
 		if code(err2) != code(err) || !slices.EqualFunc(again, got, bytes.Equal) {
 			t.Errorf("%s, asked again: got %s, %v; want %s, %v", query, again, err2, got, err)
 		}
@@ -371,19 +371,27 @@ func testQueries(t *testing.T, s *neo4j.Store) {
 		f(bad, "400 unsafe_cypher")
 	}
 	began := time.Now()
-	_, err := s.QueryGraph(ctx, pipeline.GraphQuery{Text: "UNWIND range(1, 100000) AS a UNWIND range(1, 100000) AS b RETURN sum(a * b % 7) AS s", Timeout: 500 * time.Millisecond})
+	_, _, err := s.QueryGraph(ctx, pipeline.GraphQuery{Text: "UNWIND range(1, 100000) AS a UNWIND range(1, 100000) AS b RETURN sum(a * b % 7) AS s", Timeout: 500 * time.Millisecond})
 	if code(err) != "504 upstream_timeout" || time.Since(began) > 1500*time.Millisecond {
 		t.Errorf("an endless query: %v after %v", err, time.Since(began))
 	}
 	// What is too much behind a first record is left out.
-	got, err := s.QueryGraph(ctx, pipeline.GraphQuery{Text: "UNWIND range(1, 9) AS i RETURN i", MaxRows: 9, MaxBytes: 20})
-	if err != nil || len(got) != 2 {
-		t.Errorf("%s, %v", got, err)
+	got, cut, err := s.QueryGraph(ctx, pipeline.GraphQuery{Text: "UNWIND range(1, 9) AS i RETURN i", MaxRows: 9, MaxBytes: 20})
+	if err != nil || len(got) != 2 || !cut {
+		t.Errorf("%s, cut: %v, %v", got, cut, err)
+	}
+	got, cut, err = s.QueryGraph(ctx, pipeline.GraphQuery{Text: "UNWIND range(1, 9) AS i RETURN i", MaxRows: 3})
+	if err != nil || len(got) != 3 || !cut {
+		t.Errorf("%s, cut: %v, %v", got, cut, err)
+	}
+	got, cut, err = s.QueryGraph(ctx, pipeline.GraphQuery{Text: "UNWIND range(1, 9) AS i RETURN i", MaxRows: 9})
+	if err != nil || len(got) != 9 || cut {
+		t.Errorf("%s, cut: %v, %v", got, cut, err)
 	}
 	// Nor is it read: this would be 500 MB.
 	began = time.Now()
-	got, err = s.QueryGraph(ctx, pipeline.GraphQuery{Text: "UNWIND range(1, 1000) AS i RETURN range(1, 100000) AS l", MaxRows: 1000, MaxBytes: 4 << 20})
-	if took := time.Since(began); err != nil || len(got) == 0 || took > 1500*time.Millisecond {
+	got, cut, err = s.QueryGraph(ctx, pipeline.GraphQuery{Text: "UNWIND range(1, 1000) AS i RETURN range(1, 100000) AS l", MaxRows: 1000, MaxBytes: 4 << 20})
+	if took := time.Since(began); err != nil || len(got) == 0 || !cut || took > 1500*time.Millisecond {
 		t.Errorf("%d large records after %v: %v", len(got), took, err)
 	}
 }
