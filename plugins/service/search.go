@@ -127,8 +127,11 @@ func (h *searchEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pi
 	within, stop := context.WithTimeout(ctx, h.Timeout)
 	defer stop()
 	found, err := h.searcher.Search(within, q)
+	if err := rag.Over(ctx); err != nil {
+		return err // and no answer that lacks what ended with the request
+	}
 	if err != nil {
-		return gone(ex, "search_error", err)
+		return failed("search_error", err)
 	}
 	out := searchReply{OK: true, Hits: []searchHit{}, Degraded: found.Degraded}
 	for i := range found.Passages {

@@ -18,6 +18,7 @@ import (
 	"github.com/headrace/headrace/pipeline/chat"
 	"github.com/headrace/headrace/pipeline/config"
 	"github.com/headrace/headrace/pipeline/pipetest"
+	"github.com/headrace/headrace/pipeline/rag/ragtest"
 	"github.com/headrace/headrace/providers/embedded"
 	"github.com/headrace/headrace/providers/embedder"
 	"github.com/headrace/headrace/providers/reranker"
@@ -277,6 +278,22 @@ func TestDocuments(t *testing.T) {
 	r.want("/search", `{"query":"Acme","collection":"kb"}`, 403, "may not use")
 	r.want("/retrieve", `{"query":"Acme","collection":"kb"}`, 403, "may not use")
 	r.want("/delete/vector", `{"collection":"kb"}`, 403, "may not use")
+}
+
+// A client that leaves a search gets no answer, though one leg has found something.
+func TestSearchGone(t *testing.T) {
+	store := &ragtest.Store{Points: []ragtest.Point{{Tenant: "default", Collection: "chunks", Passage: pipeline.Passage{ID: "p", Text: "apple"}}}}
+	s := pipetest.Load(t, Plugins.With(pipetest.Fixed[*ragtest.Store]("kb", store), pipetest.Fixed[*ragtest.Embedder]("slow", &ragtest.Embedder{Delay: time.Minute})), `
+stores: { kb: { kb: {} }, slow: { slow: {} } }
+routes: [ { match: { path: /search }, chain: [ serve_search: { store: kb, embedder: slow } ] } ]
+`)
+	ex := pipeline.Acquire(t.Context())
+	defer ex.Release()
+	ex.Request.Body = []byte(`{"query":"apple"}`)
+	time.AfterFunc(20*time.Millisecond, func() { ex.Scope().Cancel(pipeline.ErrClientGone) })
+	if err := s.Routes[0].Chain.Handle(ex.Context(), ex); !errors.Is(err, pipeline.ErrClientGone) {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestRetrieve(t *testing.T) {
