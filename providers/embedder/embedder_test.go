@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strings"
@@ -68,6 +69,12 @@ func (u *upstream) Call(ctx context.Context, ex *pipeline.Exchange) error {
 
 func build(t testing.TB, settings string, u pipeline.Provider) pipeline.Embedder {
 	t.Helper()
+	e, _ := load(t, settings, u)
+	return e
+}
+
+func load(t testing.TB, settings string, u pipeline.Provider) (pipeline.Embedder, *config.Snapshot) {
+	t.Helper()
 	s := pipetest.Load(t, config.Registry{embedder.Component, pipetest.Fixed[pipeline.Provider]("fixed", u), pipetest.Fixed[pipeline.Handler]("fixed", pipeline.CallTarget)}, fmt.Sprintf(`
 providers: { upstream: { fixed: {} } }
 stores: { under_test: { embedder: { provider: upstream, model: m, %s } } }
@@ -77,7 +84,7 @@ routes: [ { name: any, match: { path: /v1/any }, chain: [ fixed ] } ]
 	if !ok {
 		t.Fatal("no embedder was built")
 	}
-	return e
+	return e, s
 }
 
 // length is how long the text was that a vector was made of.
@@ -296,6 +303,51 @@ func TestNobodyWaits(t *testing.T) {
 			t.Error("answered after the end")
 		}
 	})
+}
+
+// A call that nobody waits for any more is no failure of the upstream.
+func TestEndsAreCounted(t *testing.T) {
+	f := func(delay time.Duration, end error, status int, want string) {
+		t.Helper()
+		e, s := load(t, "timeout: 100ms", provides(func(ctx context.Context, ex *pipeline.Exchange) error {
+			if err := (&upstream{delay: delay}).Call(ctx, ex); err != nil {
+				return err
+			}
+			ex.Response.Header.SetStatusCode(status)
+			return nil
+		}))
+		ctx, leave := context.WithCancelCause(t.Context())
+		if end != nil {
+			time.AfterFunc(10*time.Millisecond, func() { leave(end) })
+		}
+		_, err := e.Embed(ctx, []string{"a"}, pipeline.ForAsking)
+		leave(nil)
+		if err := e.(io.Closer).Close(); err != nil {
+			t.Fatal(err)
+		}
+		all, gatherErr := s.Gather()
+		if gatherErr != nil {
+			t.Fatal(gatherErr)
+		}
+		var got []string
+		for _, family := range all {
+			for _, m := range family.GetMetric() {
+				for _, l := range m.GetLabel() {
+					if family.GetName() == "headrace_embedder_calls_total" && l.GetName() == "result" {
+						got = append(got, fmt.Sprint(l.GetValue(), " ", m.GetCounter().GetValue()))
+					}
+				}
+			}
+		}
+		if !slices.Equal(got, []string{want + " 1"}) {
+			t.Errorf("counted %v, want %s; the error is %v", got, want, err)
+		}
+	}
+	f(0, nil, 200, "ok")
+	f(0, nil, 500, "failed")
+	f(time.Minute, nil, 200, "failed")                      // the call's own limit
+	f(time.Minute, context.DeadlineExceeded, 200, "failed") // and the caller's
+	f(time.Minute, pipeline.ErrClientGone, 200, "gone")
 }
 
 // A text that another caller has asked for in a batch which fails is asked for

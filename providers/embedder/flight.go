@@ -2,6 +2,7 @@ package embedder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -111,7 +112,7 @@ func (e *embedder) board(list []wanted, turns chan struct{}) (places []place, mi
 
 // await waits for the flights, or until ctx ends.
 func (e *embedder) await(ctx context.Context, list []wanted, places []place, out [][]float32) error {
-	defer e.leave(places)
+	defer func() { e.leave(places, pipeline.Cause(ctx)) }()
 	var failed error
 	for i, p := range places {
 		select {
@@ -128,8 +129,8 @@ func (e *embedder) await(ctx context.Context, list []wanted, places []place, out
 	return failed
 }
 
-// leave ends the calls that nobody waits for any more.
-func (e *embedder) leave(places []place) {
+// leave ends the calls that nobody waits for any more, for the reason of the last who did.
+func (e *embedder) leave(places []place, why error) {
 	left := map[*flight]bool{}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -141,7 +142,7 @@ func (e *embedder) leave(places []place) {
 		left[f] = true
 		if f.waiters--; f.waiters == 0 {
 			e.land(f)
-			f.cancel(pipeline.ErrLost)
+			f.cancel(why)
 		}
 	}
 }
@@ -177,7 +178,11 @@ func (e *embedder) fly(ctx context.Context, f *flight) {
 	within, stop := context.WithTimeout(ctx, e.Timeout)
 	defer stop()
 	f.vectors, f.err = e.ask(within, f.texts)
-	if f.err != nil {
+	switch {
+	case f.err != nil && errors.Is(pipeline.Cause(ctx), context.Canceled): // and not for want of time
+		e.calls.WithLabelValues("gone").Inc()
+		return
+	case f.err != nil:
 		e.calls.WithLabelValues("failed").Inc()
 		return
 	}
