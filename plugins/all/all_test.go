@@ -115,6 +115,34 @@ func handle(t *testing.T, settings string, change func(*pipeline.Exchange)) (got
 	return got, took, err
 }
 
+// The end of the time that all stages have together leaves out what is late, as the
+// stage's own does. What is required is then missing.
+func TestDeadline(t *testing.T) {
+	f := func(settings, want string, fails bool) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			c, s := load(t, settings)
+			defer s.Release()
+			ex := pipeline.Acquire(context.Background())
+			defer ex.Release()
+			ctx, stop := context.WithTimeout(ex.Context(), 50*time.Millisecond)
+			defer stop()
+			began := time.Now()
+			err := c.Handle(ctx, ex)
+			var ids []string
+			for _, p := range ex.Passages {
+				ids = append(ids, p.ID)
+			}
+			if got := strings.Join(ids, " "); got != want || (err != nil) != fails || time.Since(began) != 50*time.Millisecond {
+				t.Errorf("%s: got %q, %v after %v; want %q", settings, got, err, time.Since(began), want)
+			}
+		})
+	}
+	f("{ branches: [ [ find: { ids: [a], takes: 1h } ], [ find: { ids: [b] } ] ] }", "b", false)
+	f("{ branches: [ [ find: { ids: [a], takes: 1h, stuck: 10s } ], [ find: { ids: [b] } ] ] }", "b", false)
+	f("{ require: true, branches: [ [ find: { ids: [a], takes: 1h } ], [ find: { ids: [b] } ] ] }", "", true)
+}
+
 func TestJoin(t *testing.T) {
 	f := func(settings, want string, wantTook time.Duration) {
 		t.Helper()

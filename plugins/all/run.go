@@ -79,11 +79,20 @@ func (r *run) wait(ctx context.Context, timeout <-chan time.Time, require bool) 
 			}
 			return nil
 		case <-ctx.Done():
-			return pipeline.Cause(ctx)
+			return over(ctx, require)
 		}
 	}
 	// Branches end with the request, so it may be their common cause.
-	return pipeline.Cause(ctx)
+	return over(ctx, require)
+}
+
+// over is why the request is over, if it is. The end of the time that all stages have
+// together is no reason to give up what was found until then, unless all is required.
+func over(ctx context.Context, require bool) error {
+	if cause := pipeline.Cause(ctx); cause != context.DeadlineExceeded || require {
+		return cause
+	}
+	return nil
 }
 
 // collect adds what the branches found to ex, in the order written, and
