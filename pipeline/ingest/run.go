@@ -38,6 +38,8 @@ type Progress struct {
 // doing the same again goes on from there.
 var ErrInterrupted = errors.New("interrupted; what is written stays, and the same command goes on from there")
 
+var errBroken = errors.New("nothing can be written") // Run replaces it by the reason
+
 // patience is how many batches may fail in a row before the rest is left.
 const patience = 3
 
@@ -92,9 +94,14 @@ func (r *run) read(ctx context.Context, files []File) error {
 			return ErrInterrupted
 		}
 		select {
+		case <-r.broken:
+			return errBroken
+		default:
+		}
+		select {
 		case r.batches <- batch:
 		case <-r.broken:
-			return errors.New("nothing can be written") // replaced by the reason
+			return errBroken
 		case <-ctx.Done():
 			return ErrInterrupted
 		}
