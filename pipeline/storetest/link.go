@@ -82,7 +82,7 @@ func hostileNames(t *testing.T, store pipeline.GraphStore) {
 		}
 		id, chunk := "id "+text, fmt.Sprintf("chunk %d", i)
 		w.write(t, pipeline.GraphWrite{
-			DocID: "doc " + text,
+			DocID:     "doc " + text,
 			Entities:  []pipeline.Entity{{ID: id, Type: "Thing", Name: text, Props: pairs("note", fmt.Sprintf("%q", "x"+strings.ReplaceAll(text, `"`, "'")))}},
 			Relations: []pipeline.Relation{{Src: id, Dst: "zeppelin", Type: "NEAR"}},
 			Mentions:  []pipeline.Mention{{PointID: w.chunk(chunk), DocID: "doc " + text, Entity: id}},

@@ -277,7 +277,9 @@ func TestScoresThatAreNoNumbers(t *testing.T) {
 }
 
 // short is a server that answers a search with too few results.
-type short struct{ client.UnimplementedCollectionsServer }
+type short struct {
+	client.UnimplementedCollectionsServer
+}
 
 func (short) Get(context.Context, *client.GetCollectionInfoRequest) (*client.GetCollectionInfoResponse, error) {
 	return &client.GetCollectionInfoResponse{Result: &client.CollectionInfo{Config: &client.CollectionConfig{Params: &client.CollectionParams{
@@ -285,7 +287,9 @@ func (short) Get(context.Context, *client.GetCollectionInfoRequest) (*client.Get
 	}}}}, nil
 }
 
-type shortPoints struct{ client.UnimplementedPointsServer }
+type shortPoints struct {
+	client.UnimplementedPointsServer
+}
 
 func (shortPoints) QueryBatch(context.Context, *client.QueryBatchPoints) (*client.QueryBatchResponse, error) {
 	return &client.QueryBatchResponse{}, nil
