@@ -27,8 +27,12 @@ func (h *handler) record(ex *pipeline.Exchange, key pipeline.Key, ttl time.Durat
 	}
 	r := recorders.Get().(*recorder)
 	r.h, r.key, r.ttl, r.kind = h, key, ttl, kind
-	if r.texts = 0; ex.Op == pipeline.OpEmbeddings {
+	r.texts, r.documents = 0, 0
+	switch ex.Op {
+	case pipeline.OpEmbeddings:
 		r.texts, r.packed = texts(ex.Request.Body)
+	case pipeline.OpRerank:
+		r.documents, r.best = documents(ex.Request.Body)
 	}
 	r.buf = pipeline.NewBuffer()
 	r.buf.B = appendEntry(r.buf.B, time.Now(), &res.Header)
@@ -65,8 +69,10 @@ type recorder struct {
 	body int              // where in the entry the body begins
 	join []byte           // for data of several lines
 
-	texts  int  // how many vectors there are to be; 0 for any other answer
-	packed bool // they may be strings
+	texts     int  // how many vectors there are to be; 0 for any other answer
+	packed    bool // they may be strings
+	documents int  // how many documents are ranked; 0 for any other answer
+	best      int  // how many of them there are to be
 
 	whole int    // how long the body is to be; below zero if that is not known
 	entry []byte // the entry, in memory of its own, if the body came in one piece
@@ -184,7 +190,7 @@ func degraded(ex *pipeline.Exchange) bool {
 // good reports whether the body is an answer, and not an error dressed as one.
 func (r *recorder) good(body []byte) bool {
 	if r.kind == object {
-		return fine(body) && (r.texts == 0 || r.vectors(body))
+		return fine(body) && (r.texts == 0 || r.vectors(body)) && (r.documents == 0 || r.scores(body))
 	}
 	ended := false
 	for len(body) > 0 {
@@ -211,6 +217,24 @@ func (r *recorder) good(body []byte) bool {
 func (r *recorder) vectors(body []byte) bool {
 	_, _, err := ask.Vectors(body, r.texts, r.packed)
 	return err == nil
+}
+
+// scores reports whether body has a score for each document that is to be in it.
+func (r *recorder) scores(body []byte) bool {
+	_, err := ask.Scores(body, r.documents, r.best)
+	return err == nil
+}
+
+// documents is how many a request has ranked, and how many of them it asks for.
+func documents(request []byte) (n, best int) {
+	for range chat.Array(chat.Get(request, "documents")) {
+		n++
+	}
+	best = n
+	if top, ok := chat.Int(chat.Get(request, "top_n")); ok && top > 0 {
+		best = int(min(top, int64(n)))
+	}
+	return n, best
 }
 
 // texts is how many vectors a request asks for, and whether they may be packed. An array of

@@ -170,3 +170,32 @@ func TestUnfitEmbeddings(t *testing.T) {
 	f(false, two, `{"data":[]}`)
 	f(false, two, `{}`)
 }
+
+// Rankings are kept if there is a score for each document that is asked for.
+func TestUnfitRankings(t *testing.T) {
+	f := func(fit bool, request, answer string) {
+		t.Helper()
+		g := newGateway(t, "{}")
+		g.answer = whole(200, answer)
+		ask := func() reply {
+			return g.ask(t, func(ex *pipeline.Exchange) {
+				ex.Op = pipeline.OpRerank
+				ex.Request.Body = []byte(request)
+			})
+		}
+		ask()
+		if got := ask(); (got.cache == "hit") != fit {
+			t.Errorf("%s, %s: %+v the second time", request, answer, got)
+		}
+	}
+	const two = `{"model":"m","query":"q","documents":["a",{"text":"b"}]}`
+	f(true, two, `{"results":[{"index":1,"relevance_score":0.5},{"index":0,"relevance_score":-1}]}`)
+	f(true, `{"model":"m","query":"q","documents":["a","b"],"top_n":1}`, `{"results":[{"index":1,"score":0.5}]}`)
+	f(true, `{"model":"m","query":"q","documents":["a","b"],"top_n":1}`, `{"results":[{"index":1,"score":0.5},{"index":0,"score":0}]}`)
+	f(true, `{"model":"m","query":"q","documents":["a","b"],"top_n":9}`, `{"data":[{"index":1,"score":0.5},{"index":0,"score":0}]}`)
+	f(false, two, `{"results":[{"index":1,"relevance_score":0.5}]}`)
+	f(false, two, `{"results":[]}`)
+	f(false, two, `{"results":[{"index":1,"relevance_score":0.5},{"index":1,"relevance_score":0.4}]}`)
+	f(false, two, `{"results":[{"index":1,"relevance_score":null},{"index":0,"relevance_score":0.4}]}`)
+	f(false, two, `{"results":[{"index":2,"relevance_score":0.5},{"index":0,"relevance_score":0.4}]}`)
+}

@@ -8,12 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/ask"
-	"github.com/headrace/headrace/pipeline/chat"
 	"github.com/headrace/headrace/pipeline/config"
 	"github.com/headrace/headrace/pipeline/detail"
 )
@@ -152,26 +150,5 @@ func scored(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain, mod
 	if err != nil {
 		return nil, err
 	}
-	unusable := &pipeline.Error{Status: 502, Code: "upstream_protocol", Fault: pipeline.UpstreamFault, Err: errors.New("the upstream's scores cannot be used")}
-	if chat.Valid(answer) != nil {
-		return nil, unusable
-	}
-	scores, seen, n := make([]float32, len(texts)), make([]bool, len(texts)), 0
-	for e := range chat.Array(chat.Get(answer, "results")) {
-		i, ok := chat.Int(chat.Get(e, "index"))
-		raw := chat.Get(e, "relevance_score")
-		if raw == nil {
-			raw = chat.Get(e, "score")
-		}
-		s, err := strconv.ParseFloat(string(raw), 32)
-		if !ok || i < 0 || i >= int64(len(texts)) || seen[i] || err != nil {
-			return nil, unusable
-		}
-		scores[i], seen[i] = float32(s), true
-		n++
-	}
-	if n != len(texts) {
-		return nil, unusable
-	}
-	return scores, nil
+	return ask.Scores(answer, len(texts), len(texts))
 }

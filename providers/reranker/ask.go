@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/ask"
 	"github.com/headrace/headrace/pipeline/chat"
 )
 
@@ -96,10 +96,11 @@ func (r *reranker) ask(ctx context.Context, query string, texts []string, places
 	if err != nil {
 		return err
 	}
-	if err := parse(b, places, scores); err != nil {
-		return &pipeline.Error{Status: 502, Code: "upstream_protocol", Fault: pipeline.UpstreamFault, Err: err}
+	found, err := ask.Scores(b, len(places), len(places))
+	for n, score := range found {
+		scores[places[n]] = score
 	}
-	return nil
+	return err
 }
 
 func (r *reranker) body(query string, texts []string, places []int) []byte {
@@ -171,40 +172,6 @@ func readAnswer(ex *pipeline.Exchange) ([]byte, error) {
 		return nil, e
 	}
 	return b, nil
-}
-
-// parse puts the scores of an answer where they belong. Results may come in any
-// order; the score is called relevance_score or score.
-func parse(b []byte, places []int, scores []float32) error {
-	if err := chat.Valid(b); err != nil {
-		return err
-	}
-	results := chat.Get(b, "results")
-	if results == nil {
-		results = chat.Get(b, "data") // as some call it
-	}
-	seen := make([]bool, len(places))
-	count := 0
-	for item := range chat.Array(results) {
-		at, ok := chat.Int(chat.Get(item, "index"))
-		if !ok || at < 0 || at >= int64(len(places)) || seen[at] {
-			return errors.New("an index is missing, is used twice, or is none of a document's")
-		}
-		raw := chat.Get(item, "relevance_score")
-		if raw == nil {
-			raw = chat.Get(item, "score")
-		}
-		score, err := strconv.ParseFloat(string(raw), 32)
-		if err != nil || math.IsInf(score, 0) || math.IsNaN(score) {
-			return fmt.Errorf("document %d has no score", at)
-		}
-		scores[places[at]], seen[at] = float32(score), true
-		count++
-	}
-	if count != len(places) {
-		return fmt.Errorf("%d of %d documents have a score", count, len(places))
-	}
-	return nil
 }
 
 // blank gives texts that were not scored, for there is nothing in them, a score
