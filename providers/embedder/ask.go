@@ -7,11 +7,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"strconv"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/ask"
 	"github.com/headrace/headrace/pipeline/chat"
 )
 
@@ -29,7 +29,7 @@ func (e *embedder) ask(ctx context.Context, texts []string) ([][]float32, error)
 		}
 	}
 	vectors, err := e.askFor(ctx, texts, encoding)
-	if refused, ok := errors.AsType[*refusal](err); ok && e.Encoding == "auto" && encoding != "" && refused.ofRequest() {
+	if refused, ok := errors.AsType[*ask.Refused](err); ok && e.Encoding == "auto" && encoding != "" && ofRequest(refused.Status) {
 		again, err := e.askFor(ctx, texts, "")
 		if err == nil {
 			e.plain.Store(true)
@@ -39,32 +39,14 @@ func (e *embedder) ask(ctx context.Context, texts []string) ([][]float32, error)
 	return vectors, err
 }
 
-// A refusal is an upstream's status in place of vectors.
-type refusal struct{ status int }
-
-func (r *refusal) Error() string {
-	return fmt.Sprintf("the upstream answered with status %d", r.status)
-}
-
 // ofRequest reports whether something in the request may be what was refused.
-func (r *refusal) ofRequest() bool { return r.status == 400 || r.status == 415 || r.status == 422 }
+func ofRequest(status int) bool { return status == 400 || status == 415 || status == 422 }
 
 // askFor makes one call. An empty encoding leaves it to the upstream.
 func (e *embedder) askFor(ctx context.Context, texts []string, encoding string) ([][]float32, error) {
 	ex := pipeline.Acquire(ctx)
 	defer ex.Release()
-	h := &ex.Request.Header
-	h.SetMethod("POST")
-	h.SetRequestURI("/v1/embeddings")
-	h.SetHost("embedder")
-	h.SetContentType("application/json")
-	ex.Op, ex.Route = pipeline.OpEmbeddings, "embedder"
-	ex.Request.Body = e.body(texts, encoding)
-	h.SetContentLength(len(ex.Request.Body))
-	if err := e.chain.Handle(ex.Context(), ex); err != nil {
-		return nil, fmt.Errorf("embed %d texts with %q: %w", len(texts), e.Config.Model, err)
-	}
-	b, err := readAnswer(ex)
+	b, err := ask.Upstream(ex, e.chain, pipeline.OpEmbeddings, "embedder", e.body(texts, encoding), maxAnswer)
 	if err != nil {
 		return nil, fmt.Errorf("embed %d texts with %q: %w", len(texts), e.Config.Model, err)
 	}
@@ -95,45 +77,6 @@ func (e *embedder) body(texts []string, encoding string) []byte {
 		b = append(append(append(b, `,"encoding_format":"`...), encoding...), '"')
 	}
 	return append(b, '}')
-}
-
-// readAnswer returns the whole answer, which is valid until the exchange is
-// released. An error status is an error.
-func readAnswer(ex *pipeline.Exchange) ([]byte, error) {
-	if ex.Response.Body == nil {
-		return nil, errors.New("the upstream gave no answer")
-	}
-	b, ok := ex.Response.Whole()
-	for !ok {
-		frame, err := ex.Response.Body.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read the answer: %w", err)
-		}
-		if b = append(b, frame...); len(b) > maxAnswer {
-			return nil, &pipeline.Error{
-				Status: 502, Code: "upstream_too_large", Fault: pipeline.UpstreamFault,
-				Err: fmt.Errorf("the answer has more than %d bytes", maxAnswer),
-			}
-		}
-	}
-	status := ex.Response.Header.StatusCode()
-	fault := ex.Response.Fault
-	if fault == pipeline.NoFault {
-		fault = pipeline.FaultOfStatus(status)
-	}
-	if fault != pipeline.NoFault {
-		e := &pipeline.Error{
-			Status: 502, Code: "upstream_error", Fault: fault, RetryAfter: ex.Response.RetryAfter(), Err: &refusal{status},
-		}
-		if status == 429 {
-			e.Status = status // to wait helps, and the caller can
-		}
-		return nil, e
-	}
-	return b, nil
 }
 
 // parse reads an answer for n texts.

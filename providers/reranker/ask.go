@@ -3,9 +3,7 @@ package reranker
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"sync"
@@ -81,18 +79,7 @@ func (r *reranker) ask(ctx context.Context, query string, texts []string, places
 	}()
 	ex := pipeline.Acquire(ctx)
 	defer ex.Release()
-	h := &ex.Request.Header
-	h.SetMethod("POST")
-	h.SetRequestURI("/v1/rerank")
-	h.SetHost("reranker")
-	h.SetContentType("application/json")
-	ex.Op, ex.Route = pipeline.OpRerank, "reranker"
-	ex.Request.Body = r.body(query, texts, places)
-	h.SetContentLength(len(ex.Request.Body))
-	if err := r.chain.Handle(ex.Context(), ex); err != nil {
-		return err
-	}
-	b, err := readAnswer(ex)
+	b, err := ask.Upstream(ex, r.chain, pipeline.OpRerank, "reranker", r.body(query, texts, places), maxAnswer)
 	if err != nil {
 		return err
 	}
@@ -133,45 +120,6 @@ func first(s string, n int) string {
 		n--
 	}
 	return s
-}
-
-// readAnswer returns the whole answer, which is valid until the exchange is
-// released. An error status is an error.
-func readAnswer(ex *pipeline.Exchange) ([]byte, error) {
-	if ex.Response.Body == nil {
-		return nil, errors.New("the upstream gave no answer")
-	}
-	b, ok := ex.Response.Whole()
-	for !ok {
-		frame, err := ex.Response.Body.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read the answer: %w", err)
-		}
-		if b = append(b, frame...); len(b) > maxAnswer {
-			return nil, &pipeline.Error{
-				Status: 502, Code: "upstream_too_large", Fault: pipeline.UpstreamFault,
-				Err: fmt.Errorf("the answer has more than %d bytes", maxAnswer),
-			}
-		}
-	}
-	status := ex.Response.Header.StatusCode()
-	fault := ex.Response.Fault
-	if fault == pipeline.NoFault {
-		fault = pipeline.FaultOfStatus(status)
-	}
-	if fault != pipeline.NoFault {
-		e := &pipeline.Error{
-			Status: 502, Code: "upstream_error", Fault: fault, RetryAfter: ex.Response.RetryAfter(), Err: fmt.Errorf("the upstream answered with status %d", status),
-		}
-		if status == 429 {
-			e.Status = status // to wait helps, and the caller can
-		}
-		return nil, e
-	}
-	return b, nil
 }
 
 // blank gives texts that were not scored, for there is nothing in them, a score
