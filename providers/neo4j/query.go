@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -42,7 +44,7 @@ func (s *Store) QueryGraph(ctx context.Context, q pipeline.GraphQuery) (records 
 		plan := sha256.Sum256([]byte(q.Text))
 		if at, ok := s.plans.Get(plan); !ok || time.Since(at) > fresh {
 			if err := s.explain(ctx, q.Text, params, limit); err != nil {
-				return told4xx(err)
+				return told4xx(asWritten(err))
 			}
 			s.plans.Add(plan, time.Now())
 		}
@@ -92,6 +94,33 @@ func (s *Store) records(ctx context.Context, q pipeline.GraphQuery, params row, 
 	return records, false, result.Err()
 }
 
+// explaining stands in front of a query to be planned.
+const explaining = "EXPLAIN "
+
+// inFirstLine is a place that the server names in a query's first line.
+var inFirstLine = regexp.MustCompile(`\(line 1, column (\d+) \(offset: (\d+)\)\)`)
+
+// asWritten makes what the server says of a query that it was to explain what it would
+// say of the query as the client wrote it.
+func asWritten(err error) error {
+	ne, ok := errors.AsType[*driver.Neo4jError](err)
+	if !ok {
+		return err
+	}
+	own := *ne
+	own.Msg = inFirstLine.ReplaceAllStringFunc(ne.Msg, func(place string) string {
+		at := inFirstLine.FindStringSubmatch(place)
+		column, _ := strconv.Atoi(at[1]) // digits
+		offset, _ := strconv.Atoi(at[2])
+		return fmt.Sprintf("(line 1, column %d (offset: %d))", max(1, column-len(explaining)), max(0, offset-len(explaining)))
+	})
+	if quoted := `"` + explaining; strings.Contains(own.Msg, quoted) {
+		own.Msg = strings.Replace(own.Msg, quoted, `"`, 1)
+		own.Msg = strings.Replace(own.Msg, "\n"+strings.Repeat(" ", len(explaining)), "\n", 1) // the mark below
+	}
+	return &own
+}
+
 // told4xx makes an error of the client what the server says is wrong with the
 // client's own query.
 func told4xx(err error) error {
@@ -120,7 +149,7 @@ func unsafe(err error) error {
 func (s *Store) explain(ctx context.Context, query string, params row, limit time.Duration) error {
 	session := s.session(ctx, driver.AccessModeRead)
 	defer func() { _ = session.Close(ctx) }()
-	result, err := session.Run(ctx, "EXPLAIN "+query, params, backstop(limit))
+	result, err := session.Run(ctx, explaining+query, params, backstop(limit))
 	if err != nil {
 		return err
 	}

@@ -352,6 +352,13 @@ func testQueries(t *testing.T, s *neo4j.Store) {
 	f("MATCH (e:Person {tenant: $tenant}) MATCH (e) ((x)-[]-(y)-[]-(z)){1,3} (f:Entity) RETURN f.id AS id", `[]`)
 	f("MATCH (start:Person {tenant: $tenant})-[r:KNOWS|SET]-(use) RETURN start.id AS start", `[{"start":"a"}]`)
 	f("RETURN 1 +", "400 invalid_cypher")
+	// The places are those of the query as it was sent, not of what is planned.
+	if _, _, err := s.QueryGraph(ctx, pipeline.GraphQuery{Text: "RETRN 1"}); err == nil || !strings.Contains(err.Error(), "(line 1, column 1 (offset: 0))\n\"RETRN 1\"\n ^") {
+		t.Errorf("%v", err)
+	}
+	if _, _, err := s.QueryGraph(ctx, pipeline.GraphQuery{Text: "MATCH (n:A)\nRETRN n"}); err == nil || !strings.Contains(err.Error(), "(line 2, column 1 ") {
+		t.Errorf("%v", err)
+	}
 	f("CALL db.index.fulltext.queryNodes('headrace_entity_text', 'a AND (') YIELD node RETURN node", "400 invalid_cypher")
 	f("RETURN reduce(s = 'aaaaaaaa', x IN range(1, 17) | s + s) AS s", "400 result_too_large")
 	f("RETURN $missing", "400 invalid_cypher")
