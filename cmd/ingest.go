@@ -116,7 +116,7 @@ func (c *ingestCmd) files(e *env) ([]ingest.File, error) {
 			files = append(files, ingest.File{FS: fsys, Name: name})
 		}
 		for _, name := range skipped {
-			fmt.Fprintf(e.err, "skipped: %s: no txt, md, html or jsonl\n", filepath.Join(path, name))
+			fmt.Fprintf(e.err, "skipped: %s: no txt, md, html or jsonl file, or a link to one\n", filepath.Join(path, name))
 		}
 	}
 	return files, nil
