@@ -139,6 +139,10 @@ func (s *scanner) array(depth int) *Error {
 		if err := s.value(depth); err != nil {
 			return err
 		}
+		if b, i := s.b, s.i; i+1 < len(b) && b[i] == ',' && b[i+1] > ' ' {
+			s.i++ // nothing stands between, as in a vector
+			continue
+		}
 		more, ok := s.more(']')
 		if !ok {
 			return unexpected(s.b, s.i, "a comma or ]")
@@ -167,7 +171,11 @@ func (s *scanner) number() *Error {
 		i++
 	}
 	first := i
-	i = digits(b, i)
+	if i+1 < len(b) && b[i] == '0' && b[i+1] == '.' {
+		i++ // as most numbers of a vector begin
+	} else {
+		i = digits(b, i)
+	}
 	switch {
 	case i == first && i == s.i:
 		return unexpected(b, s.i, "a value")
