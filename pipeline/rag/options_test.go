@@ -89,6 +89,23 @@ func TestOptionsRefused(t *testing.T) {
 	}
 }
 
+// What only a chat can have is not silently left out of other answers.
+func TestRequiredOfChatsOnly(t *testing.T) {
+	for op, refused := range map[pipeline.Operation]bool{pipeline.OpChat: false, pipeline.OpCompletions: true, pipeline.OpResponses: true} {
+		for header, asked := range map[string]bool{"required": true, "on": false} {
+			ex := pipetest.Exchange(t, `{"model":"m","input":"Who?","messages":[{"role":"user","content":"Who?"}]}`)
+			ex.Op = op
+			ex.Request.Header.Set("X-RAG", header)
+			_, err := rag.Begin(ex)
+			e, ok := errors.AsType[*pipeline.Error](err)
+			if ok != (refused && asked) || ok && (e.Status != 400 || e.Param != "X-Rag") {
+				t.Errorf("%v, %s: %v", op, header, err)
+			}
+			ex.Release()
+		}
+	}
+}
+
 func TestQuestion(t *testing.T) {
 	f := func(messages, want string) {
 		t.Helper()

@@ -9,6 +9,7 @@ package rag
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"unicode/utf8"
 
@@ -45,6 +46,12 @@ func Begin(ex *pipeline.Exchange) (*pipeline.Retrieval, error) {
 	o, err := options(ex)
 	if err != nil {
 		return nil, err
+	}
+	if ex.Op != pipeline.OpChat && o.Switch == pipeline.RetrievalRequired {
+		return nil, &pipeline.Error{
+			Status: 400, Code: "invalid_value", Param: Header, Fault: pipeline.CallerFault,
+			Err: errors.New("X-RAG: required asks for an answer from documents, which chat completions only have: send the question to /v1/chat/completions"),
+		}
 	}
 	// What others hold of the old account must not change under them.
 	r := &pipeline.Retrieval{}

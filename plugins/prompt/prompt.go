@@ -93,10 +93,17 @@ func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeli
 	if err != nil {
 		return err
 	}
-	if ex.Op != pipeline.OpChat || ex.Skips("prompt") {
+	if ex.Skips("prompt") {
 		return next.Handle(ctx, ex)
 	}
 	t := &told{r: r, status: "off"}
+	if ex.Op != pipeline.OpChat {
+		err := next.Handle(ctx, ex)
+		if err == nil && (ex.Op == pipeline.OpCompletions || ex.Op == pipeline.OpResponses) {
+			t.headers(&ex.Response.Header) // an answer that may be taken for one from documents
+		}
+		return err
+	}
 	if !r.Off {
 		if r.Options.Switch == pipeline.RetrievalRequired && failed(r.Degraded) {
 			return rag.Unavailable(errors.New(strings.Join(r.Degraded, ", ")))

@@ -211,6 +211,8 @@ func TestSwitches(t *testing.T) {
 	f(bench{header: "required", degraded: []string{"graph:timeout"}}, "degraded")
 	f(bench{skip: "prompt", body: strings.Replace(question, "{", `{"rag":{"top_k":1},`, 1)}, "")
 	f(bench{op: pipeline.OpEmbeddings}, "")
+	f(bench{op: pipeline.OpResponses}, "off")
+	f(bench{op: pipeline.OpCompletions}, "off")
 
 	o := bench{header: "required", degraded: []string{"retrieve:timeout"}}.run(t)
 	if e, ok := errors.AsType[*pipeline.Error](o.err); !ok || e.Status != 503 || e.Code != "retrieval_unavailable" {
