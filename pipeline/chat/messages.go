@@ -143,7 +143,7 @@ func (m *Message) AppendText(dst []byte) []byte {
 	}
 	first := true
 	for part := range Array(m.Content) {
-		if !isText(Get(part, "type")) {
+		if !IsText(part) {
 			continue
 		}
 		if !first {
@@ -155,8 +155,9 @@ func (m *Message) AppendText(dst []byte) []byte {
 	return dst
 }
 
-func isText(kind []byte) bool {
-	switch string(kind) {
+// IsText reports whether a part of a content is text.
+func IsText(part []byte) bool {
+	switch string(Get(part, "type")) {
 	case `"text"`, `"input_text"`, `"output_text"`:
 		return true
 	}

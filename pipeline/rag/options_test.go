@@ -89,11 +89,12 @@ func TestOptionsRefused(t *testing.T) {
 	}
 }
 
-// What only a chat can have is not silently left out of other answers.
-func TestRequiredOfChatsOnly(t *testing.T) {
-	for op, refused := range map[pipeline.Operation]bool{pipeline.OpChat: false, pipeline.OpCompletions: true, pipeline.OpResponses: true} {
+// What some answers cannot have is not silently left out of them.
+func TestRequired(t *testing.T) {
+	f := func(op pipeline.Operation, body string, refused bool) {
+		t.Helper()
 		for header, asked := range map[string]bool{"required": true, "on": false} {
-			ex := pipetest.Exchange(t, `{"model":"m","input":"Who?","messages":[{"role":"user","content":"Who?"}]}`)
+			ex := pipetest.Exchange(t, body)
 			ex.Op = op
 			ex.Request.Header.Set("X-RAG", header)
 			_, err := rag.Begin(ex)
@@ -104,6 +105,38 @@ func TestRequiredOfChatsOnly(t *testing.T) {
 			ex.Release()
 		}
 	}
+	f(pipeline.OpChat, `{"messages":[{"role":"user","content":"Who?"}]}`, false)
+	f(pipeline.OpResponses, `{"input":"Who?"}`, false)
+	f(pipeline.OpCompletions, `{"prompt":"Who?"}`, false)
+	f(pipeline.OpCompletions, `{"prompt":["Who?","When?"]}`, true)
+	f(pipeline.OpCompletions, `{"prompt":[1,2]}`, true)
+	f(pipeline.OpEmbeddings, `{"input":"Who?"}`, true)
+}
+
+func TestQuestionOfOthers(t *testing.T) {
+	f := func(op pipeline.Operation, body, want string) {
+		t.Helper()
+		ex := pipetest.Exchange(t, body)
+		defer ex.Release()
+		ex.Op = op
+		if got := rag.Question(ex); got != want {
+			t.Errorf("%v, %s: got %q, want %q", op, body, got, want)
+		}
+	}
+	f(pipeline.OpCompletions, `{"prompt":" Who has \"founded\" Foo? "}`, `Who has "founded" Foo?`)
+	f(pipeline.OpCompletions, `{"prompt":["Who has founded Foo?"]}`, "Who has founded Foo?")
+	f(pipeline.OpCompletions, `{"prompt":["a","b"]}`, "")
+	f(pipeline.OpCompletions, `{"prompt":[[1,2]]}`, "")
+	f(pipeline.OpCompletions, `{"messages":[{"role":"user","content":"Who has founded Foo?"}]}`, "")
+	f(pipeline.OpResponses, `{"input":"Who?"}`, "Who?")
+	f(pipeline.OpResponses, `{"instructions":"Be brief.","input":[{"role":"user","content":"Who has founded Foo?!"},
+		{"type":"message","role":"assistant","content":[{"type":"output_text","text":"Bar."}]},
+		{"type":"message","role":"user","content":[{"type":"input_text","text":"And when?"},{"type":"input_image","image_url":"x"}]}]}`, "And when?\nWho has founded Foo?!")
+	const call = `{"input":[{"role":"user","content":"What is the weather in Foo?"},{"type":"function_call","call_id":"1","name":"weather","arguments":"{}"}`
+	f(pipeline.OpResponses, call+`]}`, "What is the weather in Foo?")
+	f(pipeline.OpResponses, call+`,{"type":"function_call_output","call_id":"1","output":"rain"}]}`, "")
+	f(pipeline.OpResponses, `{"previous_response_id":"r"}`, "")
+	f(pipeline.OpEmbeddings, `{"input":"Who has founded Foo?"}`, "")
 }
 
 func TestQuestion(t *testing.T) {

@@ -8,21 +8,14 @@
 package rag
 
 import (
-	"bytes"
 	"errors"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/headrace/headrace/pipeline"
-	"github.com/headrace/headrace/pipeline/chat"
 )
 
 const (
 	// DefaultTenant owns what is stored and asked for without a key.
 	DefaultTenant = "default"
-	// shortTurn is the length, in characters, below which a user's turn is
-	// taken to refer to the one before it.
-	shortTurn = 20
 	// maxQuery bounds the text that is searched for, in characters.
 	maxQuery = 2000
 )
@@ -47,10 +40,10 @@ func Begin(ex *pipeline.Exchange) (*pipeline.Retrieval, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ex.Op != pipeline.OpChat && o.Switch == pipeline.RetrievalRequired {
+	if o.Switch == pipeline.RetrievalRequired && !answerable(ex) {
 		return nil, &pipeline.Error{
 			Status: 400, Code: "invalid_value", Param: Header, Fault: pipeline.CallerFault,
-			Err: errors.New("X-RAG: required asks for an answer from documents, which chat completions only have: send the question to /v1/chat/completions"),
+			Err: errors.New("X-RAG: required asks for an answer from documents, which only chat completions, responses, and completions of one text have: send the question to /v1/chat/completions"),
 		}
 	}
 	// What others hold of the old account must not change under them.
@@ -68,49 +61,6 @@ func Begin(ex *pipeline.Exchange) (*pipeline.Retrieval, error) {
 	r.Off = r.Off || o.Switch == pipeline.RetrievalOff || r.Query == ""
 	ex.Retrieval = r
 	return r, nil
-}
-
-// Question is what a chat request is about: the text of the last user's turn,
-// and of the one before it if that is short. It is empty if there is none, or
-// if the conversation goes on with the result of a tool.
-func Question(ex *pipeline.Exchange) string {
-	if ex.Op != pipeline.OpChat {
-		return ""
-	}
-	r, err := ex.Chat()
-	if err != nil {
-		return ""
-	}
-	m, err := r.Messages()
-	if err != nil || m.Len() == 0 {
-		return ""
-	}
-	switch string(m.At(m.Len() - 1).Role) {
-	case "tool", "function":
-		return ""
-	}
-	last := LastUser(m, m.Len())
-	if last < 0 {
-		return ""
-	}
-	text := bytes.TrimSpace(m.At(last).AppendText(nil))
-	if utf8.RuneCount(text) < shortTurn {
-		if before := LastUser(m, last); before >= 0 {
-			text = append(text, '\n')
-			text = m.At(before).AppendText(text)
-		}
-	}
-	return cut(strings.TrimSpace(string(text)), maxQuery)
-}
-
-// LastUser is the index of the last message of a user before the i-th, or -1.
-func LastUser(m *chat.Messages, i int) int {
-	for i--; i >= 0; i-- {
-		if string(m.At(i).Role) == "user" {
-			return i
-		}
-	}
-	return -1
 }
 
 // cut returns the first n characters of s.

@@ -31,14 +31,19 @@ func (h *handler) account(ex *pipeline.Exchange, t *told) error {
 	}
 	switch mime, _, _ := bytes.Cut(res.Header.ContentType(), []byte{';'}); string(bytes.ToLower(bytes.TrimSpace(mime))) {
 	case "text/event-stream":
-		e := &events{Stream: res.Body, account: account}
+		var cites []cited
 		if t.r.Options.Include&pipeline.IncludeAnnotations != 0 {
-			e.sources = t.sources
+			cites = t.sources
 		}
-		if account != nil || len(e.sources) > 0 {
-			res.Body = e
-			res.Header.SetContentLength(-1)
+		if account == nil && len(cites) == 0 {
+			return nil
 		}
+		if ex.Op == pipeline.OpResponses {
+			res.Body = &responseEvents{Stream: res.Body, sources: cites, account: account}
+		} else {
+			res.Body = &events{Stream: res.Body, sources: cites, account: account}
+		}
+		res.Header.SetContentLength(-1)
 	case "application/json":
 		var cites []cited
 		if h.Citations {
@@ -90,25 +95,24 @@ func readAll(s pipeline.Stream) ([]byte, error) {
 	}
 }
 
-// annotated returns a completion with annotations on the markers in its messages
-// and with account as its member "rag"; nil if there is nothing to change.
+// annotated returns an answer with annotations on the markers in its messages and
+// with account as its member "rag"; nil if there is nothing to change.
 func annotated(b []byte, sources []cited, account []byte) []byte {
 	var answer chat.Request
 	if answer.Scan(b) != nil {
 		return nil
 	}
 	var edits []chat.Edit
-	if raw, ok := answer.Member("choices"); ok && len(sources) > 0 && bytes.IndexByte(b, '[') >= 0 {
-		choices := eachObject(raw, func(choice *chat.Request) []byte {
-			raw, ok := choice.Member("message")
-			if !ok {
-				return nil
+	if len(sources) > 0 && bytes.IndexByte(b, '[') >= 0 {
+		for _, part := range [...]struct {
+			key  string
+			with func(raw []byte, sources []cited) []byte
+		}{{"choices", withMessages}, {"output", withOutput}} {
+			if raw, ok := answer.Member(part.key); ok {
+				if changed := part.with(raw, sources); changed != nil {
+					edits = append(edits, chat.Edit{Key: part.key, Value: changed})
+				}
 			}
-			text, _ := chat.AppendText(nil, chat.Get(raw, "content"))
-			return withAnnotations(choice, "message", raw, text, sources)
-		})
-		if choices != nil {
-			edits = append(edits, chat.Edit{Key: "choices", Value: choices})
 		}
 	}
 	if account != nil {
@@ -118,6 +122,19 @@ func annotated(b []byte, sources []cited, account []byte) []byte {
 		return nil
 	}
 	return answer.AppendEdit(nil, edits...)
+}
+
+// withMessages returns the choices of a completion with annotations; nil if there are
+// none.
+func withMessages(choices []byte, sources []cited) []byte {
+	return eachObject(choices, func(choice *chat.Request) []byte {
+		raw, ok := choice.Member("message")
+		if !ok {
+			return nil
+		}
+		text, _ := chat.AppendText(nil, chat.Get(raw, "content"))
+		return withAnnotations(choice, "message", raw, text, sources)
+	})
 }
 
 // eachObject returns an array with the objects that change replaced; nil if none
@@ -151,28 +168,37 @@ func withAnnotations(choice *chat.Request, key string, object, text []byte, sour
 	if msg.Scan(object) != nil {
 		return nil
 	}
-	list := annotations(text, sources)
-	if list == nil {
+	edited := added(&msg, annotations(text, sources, false))
+	if edited == nil {
 		return nil
 	}
-	if have, ok := msg.Member("annotations"); ok && have[0] == '[' {
-		if inner := bytes.TrimSpace(have[1 : len(have)-1]); len(inner) > 0 {
-			list = append(append(append([]byte{'['}, inner...), ','), list[1:]...)
-		}
-	}
-	return choice.AppendEdit(nil, chat.Edit{Key: key, Value: msg.AppendEdit(nil, chat.Edit{Key: "annotations", Value: list})})
+	return choice.AppendEdit(nil, chat.Edit{Key: key, Value: edited})
 }
 
-// annotations are those for the markers [n] in text that name a source; nil if
-// there are none. Places are counted in code points.
-func annotations(text []byte, sources []cited) []byte {
-	var b []byte
+// added returns an object with annotations behind those that it has; nil if there are
+// none to add.
+func added(o *chat.Request, list [][]byte) []byte {
+	if len(list) == 0 {
+		return nil
+	}
+	all := bytes.Join(list, []byte{','})
+	if have, ok := o.Member("annotations"); ok && have[0] == '[' {
+		if inner := bytes.TrimSpace(have[1 : len(have)-1]); len(inner) > 0 {
+			all = append(append(bytes.Clone(inner), ','), all...)
+		}
+	}
+	return o.AppendEdit(nil, chat.Edit{Key: "annotations", Value: append(append([]byte{'['}, all...), ']')})
+}
+
+// annotations are those for the markers [n] in text that name a source. Places are
+// counted in code points. Those of a response are flat.
+func annotations(text []byte, sources []cited, flat bool) (list [][]byte) {
 	point := 0 // of text[done:]
 	done := 0
 	for {
 		open := bytes.IndexByte(text[done:], '[')
 		if open < 0 {
-			break
+			return list
 		}
 		point += utf8.RuneCount(text[done : done+open])
 		done += open
@@ -182,14 +208,10 @@ func annotations(text []byte, sources []cited) []byte {
 			point++
 			continue
 		}
-		b = appendAnnotation(b, point, point+length, &sources[n-1])
+		list = append(list, annotation(point, point+length, &sources[n-1], flat))
 		done += length
 		point += length
 	}
-	if b == nil {
-		return nil
-	}
-	return append(b, ']')
 }
 
 // marker reads "[n]" at the beginning of b.
@@ -205,15 +227,18 @@ func marker(b []byte) (n, length int) {
 	return n, i + 1
 }
 
-func appendAnnotation(b []byte, from, to int, c *cited) []byte {
-	if b == nil {
-		b = append(b, '[')
-	} else {
-		b = append(b, ',')
+// annotation is a standard url_citation.
+func annotation(from, to int, c *cited, flat bool) []byte {
+	b := []byte(`{"type":"url_citation",`)
+	if !flat {
+		b = append(b, `"url_citation":{`...)
 	}
-	b = strconv.AppendInt(append(b, `{"type":"url_citation","url_citation":{"start_index":`...), int64(from), 10)
+	b = strconv.AppendInt(append(b, `"start_index":`...), int64(from), 10)
 	b = strconv.AppendInt(append(b, `,"end_index":`...), int64(to), 10)
 	b = chat.AppendString(append(b, `,"url":`...), c.url)
-	b = chat.AppendString(append(b, `,"title":`...), c.title)
-	return append(b, "}}"...)
+	b = append(chat.AppendString(append(b, `,"title":`...), c.title), '}')
+	if !flat {
+		b = append(b, '}')
+	}
+	return b
 }

@@ -197,7 +197,7 @@ func (h *handler) tag(ex *pipeline.Exchange, r *pipeline.Retrieval) string {
 }
 
 // budget is how many tokens the block may take.
-func budget(most int, ex *pipeline.Exchange, r *pipeline.Retrieval, body *chat.Request, m *chat.Messages) int {
+func budget(most int, ex *pipeline.Exchange, r *pipeline.Retrieval, body *chat.Request, asked *rag.Asked) int {
 	if n := r.Options.MaxContextTokens; n > 0 {
 		most = min(most, n)
 	}
@@ -205,19 +205,30 @@ func budget(most int, ex *pipeline.Exchange, r *pipeline.Retrieval, body *chat.R
 		return most
 	}
 	reserve := int64(answer)
-	for _, key := range [...]string{"max_completion_tokens", "max_tokens"} {
+	for _, key := range [...]string{"max_completion_tokens", "max_tokens", "max_output_tokens"} {
 		if raw, ok := body.Member(key); ok {
 			if n, ok := chat.Int(raw); ok {
 				reserve = max(reserve, min(n, 1<<30))
 			}
 		}
 	}
-	return min(most, ex.Model.ContextWindow-estimate(body, m)-int(reserve)-margin)
+	return min(most, ex.Model.ContextWindow-estimate(body, asked)-int(reserve)-margin)
 }
 
 // estimate is how many tokens the request has as it is.
-func estimate(body *chat.Request, m *chat.Messages) int {
-	sum := 0
+func estimate(body *chat.Request, asked *rag.Asked) int {
+	sum := rag.Tokens(asked.Text)
+	if asked.Turns != nil {
+		sum = estimateTurns(asked.Turns)
+	}
+	for _, key := range [...]string{"instructions", "tools", "functions", "response_format", "text"} {
+		raw, _ := body.Member(key)
+		sum += rag.Tokens(raw)
+	}
+	return sum
+}
+
+func estimateTurns(m *chat.Messages) (sum int) {
 	var text []byte
 	for i := range m.Len() {
 		msg := m.At(i)
@@ -225,16 +236,14 @@ func estimate(body *chat.Request, m *chat.Messages) int {
 		sum += perMessage + rag.Tokens(text)
 		if msg.IsParts() {
 			for part := range chat.Array(msg.Content) {
-				if string(chat.Get(part, "type")) != `"text"` {
+				if !chat.IsText(part) {
 					sum += perPart
 				}
 			}
 		}
-		sum += rag.Tokens(chat.Get(msg.Raw, "tool_calls"))
-	}
-	for _, key := range [...]string{"tools", "functions", "response_format"} {
-		raw, _ := body.Member(key)
-		sum += rag.Tokens(raw)
+		for _, key := range [...]string{"tool_calls", "arguments", "output"} {
+			sum += rag.Tokens(chat.Get(msg.Raw, key))
+		}
 	}
 	return sum
 }

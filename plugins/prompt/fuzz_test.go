@@ -34,6 +34,7 @@ func FuzzClean(f *testing.F) {
 func FuzzAnnotated(f *testing.F) {
 	f.Add([]byte(`{"choices":[{"message":{"content":"水[1]","annotations":[ ]}}]}`))
 	f.Add([]byte(`{"choices":[{"message":{"content":"[2][1]","annotations":[{}]}},1,{"message":3}],"rag":1}`))
+	f.Add([]byte(`{"output":[{"content":[{"type":"output_text","text":"水[1]","annotations":[ ]},2]},{"type":"function_call"},3]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		used := []pipeline.Passage{{DocID: "a"}, {DocID: "b"}}
 		for _, account := range [][]byte{nil, []byte(`{}`)} {

@@ -1,5 +1,5 @@
 // Package prompt puts the passages and facts that were found into a chat request,
-// and tells the client what the answer was made from.
+// a response's or a completion's, and tells the client what the answer was made from.
 //
 // What was found goes into the last user's message, in front of the question, so
 // that what comes before it stays as it was and caches of prompts go on to hit.
@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/headrace/headrace/pipeline"
-	"github.com/headrace/headrace/pipeline/chat"
 	"github.com/headrace/headrace/pipeline/config"
 	"github.com/headrace/headrace/pipeline/rag"
 )
@@ -38,7 +37,9 @@ type Config struct {
 	// Placement is where it goes: last_user puts it into the last user's
 	// message, in front of the question; developer into a message of its own in
 	// front of that; system_append behind the first system message, which gives
-	// documents more of a say than they should have.
+	// documents more of a say than they should have. Of a response that is behind
+	// the instructions, if there are any. A completion has one text and no roles:
+	// there it always goes in front of that.
 	Placement string `yaml:"placement" check:"enum=last_user|developer|system_append"`
 	// MaxTokens bounds it. It is less where the model's context_window leaves
 	// less, and where a request asks for less.
@@ -97,12 +98,8 @@ func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeli
 		return next.Handle(ctx, ex)
 	}
 	t := &told{r: r, status: "off"}
-	if ex.Op != pipeline.OpChat {
-		err := next.Handle(ctx, ex)
-		if err == nil && (ex.Op == pipeline.OpCompletions || ex.Op == pipeline.OpResponses) {
-			t.headers(&ex.Response.Header) // an answer that may be taken for one from documents
-		}
-		return err
+	if !rag.Answers(ex.Op) {
+		return next.Handle(ctx, ex)
 	}
 	if !r.Off {
 		if r.Options.Switch == pipeline.RetrievalRequired && failed(r.Degraded) {
@@ -132,18 +129,20 @@ func (h *handler) fill(ex *pipeline.Exchange, r *pipeline.Retrieval, t *told) er
 	if err != nil {
 		return err
 	}
-	m, err := body.Messages()
-	if err != nil {
+	asked, ok := rag.AskedIn(ex)
+	if !ok {
 		return nil // for the upstream to refuse
 	}
-	at := rag.LastUser(m, m.Len())
-	if at < 0 {
-		return nil
+	at := -1
+	if asked.Turns != nil {
+		if at = rag.LastUser(asked.Turns, asked.Turns.Len()); at < 0 {
+			return nil
+		}
 	}
 	if n := r.Options.TopK; n > 0 && n < len(ex.Passages) {
 		ex.Passages = slices.Delete(ex.Passages, n, len(ex.Passages))
 	}
-	b := h.compose(ex, r, budget(h.MaxTokens, ex, r, body, m))
+	b := h.compose(ex, r, budget(h.MaxTokens, ex, r, body, &asked))
 	switch {
 	case len(r.Degraded) > 0:
 		t.status = "degraded"
@@ -153,7 +152,7 @@ func (h *handler) fill(ex *pipeline.Exchange, r *pipeline.Retrieval, t *told) er
 		t.status = "hit"
 	}
 	if b.text != "" {
-		ex.Request.Body = h.place(m, at, b.text)
+		ex.Request.Body = h.place(ex.Op, body, &asked, at, b.text)
 	}
 	// What follows sees what the answer is made from, such as the key of a cache.
 	ex.Passages = append(ex.Passages[:0], b.used...)
@@ -165,20 +164,4 @@ func (h *handler) fill(ex *pipeline.Exchange, r *pipeline.Retrieval, t *told) er
 		}
 	}
 	return nil
-}
-
-// place returns the body with the block in its place.
-func (h *handler) place(m *chat.Messages, at int, block string) []byte {
-	switch h.Placement {
-	case "developer":
-		return m.WithMessage(nil, at, chat.AppendMessage(nil, "developer", block))
-	case "system_append":
-		for i := range m.Len() {
-			if role := string(m.At(i).Role); role == "system" || role == "developer" {
-				return m.WithText(nil, i, []byte("\n\n"+block), true)
-			}
-		}
-		return m.WithMessage(nil, 0, chat.AppendMessage(nil, "system", block))
-	}
-	return m.WithText(nil, at, []byte(block+"\n\n"), false)
 }

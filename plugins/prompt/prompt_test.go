@@ -174,6 +174,40 @@ func TestPlacement(t *testing.T) {
 		"user: before that, something", "assistant: x", "user: "+block+"\n\n|"+q+"|")
 }
 
+// The block goes into responses and completions as they were written.
+func TestPlacementInOthers(t *testing.T) {
+	const block = "<TAG>\n" + notice + "\n\n[1] Title 0 (doc0)\nAnn is a founder.\n\n</TAG>"
+	written := strings.ReplaceAll(block, "\n", `\n`)
+	f := func(op pipeline.Operation, placement, body, want string) {
+		t.Helper()
+		o := bench{op: op, settings: "placement: " + placement, body: body, passages: found("Ann is a founder."), answer: pipetest.Says("{}")}.run(t)
+		if o.err != nil || o.header("X-RAG-Status") != "hit" {
+			t.Fatal(o.err, o.header("X-RAG-Status"))
+		}
+		if d := cmp.Diff(strings.ReplaceAll(want, "BLOCK", written), tag.ReplaceAllString(o.sent, "TAG")); d != "" {
+			t.Errorf("the request differs (-want +got):\n%s", d)
+		}
+	}
+	const text = `"Who has \u0066ounded it?"`
+	for _, placement := range []string{"last_user", "developer", "system_append"} {
+		f(pipeline.OpCompletions, placement, `{ "prompt": `+text+`, "n": 1.0 }`, `{ "prompt": "BLOCK\n\nWho has \u0066ounded it?", "n": 1.0 }`)
+	}
+	f(pipeline.OpCompletions, "last_user", `{"prompt":[ `+text+` ]}`, `{"prompt":"BLOCK\n\nWho has \u0066ounded it?"}`)
+
+	f(pipeline.OpResponses, "last_user", `{"input":`+text+`}`, `{"input":"BLOCK\n\nWho has \u0066ounded it?"}`)
+	f(pipeline.OpResponses, "developer", `{"input":`+text+`}`, `{"input":[{"role":"developer","content":"BLOCK"},{"role":"user","content":`+text+`}]}`)
+	f(pipeline.OpResponses, "system_append", `{"input":`+text+`}`, `{"input":`+text+`,"instructions":"BLOCK"}`)
+	f(pipeline.OpResponses, "system_append", `{"instructions":"Be br\u0069ef.","input":`+text+`}`, `{"instructions":"Be br\u0069ef.\n\nBLOCK","input":`+text+`}`)
+
+	turns := func(last string) string {
+		return `{"input":[{"role":"user","content":"x"},{"type":"reasoning","summary":[]},` + last + `,{"type":"item_reference","id":"y"}]}`
+	}
+	user := `{"type":"message","role":"user","content":[{"type":"input_text","text":` + text + `}]}`
+	f(pipeline.OpResponses, "last_user", turns(user), turns(strings.Replace(user, "[", `[{"type":"input_text","text":"BLOCK\n\n"},`, 1)))
+	f(pipeline.OpResponses, "developer", turns(user), turns(`{"role":"developer","content":"BLOCK"},`+user))
+	f(pipeline.OpResponses, "system_append", turns(user), strings.Replace(turns(user), `{"role"`, `{"role":"system","content":"BLOCK"},{"role"`, 1))
+}
+
 func TestEmpty(t *testing.T) {
 	f := func(settings, wantStatus, wantText string) {
 		t.Helper()
@@ -211,8 +245,11 @@ func TestSwitches(t *testing.T) {
 	f(bench{header: "required", degraded: []string{"graph:timeout"}}, "degraded")
 	f(bench{skip: "prompt", body: strings.Replace(question, "{", `{"rag":{"top_k":1},`, 1)}, "")
 	f(bench{op: pipeline.OpEmbeddings}, "")
-	f(bench{op: pipeline.OpResponses}, "off")
-	f(bench{op: pipeline.OpCompletions}, "off")
+	f(bench{op: pipeline.OpResponses, body: `{"input":"Who?","rag":{}}`}, "hit")
+	f(bench{op: pipeline.OpResponses, body: `{"input":"Who?"}`, header: "off"}, "off")
+	f(bench{op: pipeline.OpResponses, body: `{"previous_response_id":"1"}`}, "off")
+	f(bench{op: pipeline.OpCompletions, body: `{"prompt":"Who?","rag":{"top_k":1}}`}, "hit")
+	f(bench{op: pipeline.OpCompletions, body: `{"prompt":["Who?","When?"]}`}, "off")
 
 	o := bench{header: "required", degraded: []string{"retrieve:timeout"}}.run(t)
 	if e, ok := errors.AsType[*pipeline.Error](o.err); !ok || e.Status != 503 || e.Code != "retrieval_unavailable" {
@@ -358,6 +395,9 @@ func TestBudget(t *testing.T) {
 		if b.window > 0 {
 			limit = max(0, b.window-1024-256)
 		}
+		if len(texts) == 0 {
+			return // a response's or a completion's
+		}
 		if n := rag.Tokens(texts[len(texts)-1]); n > limit+30 { // and the question
 			t.Errorf("%d tokens of %d", n, limit)
 		}
@@ -372,6 +412,9 @@ func TestBudget(t *testing.T) {
 	f(bench{settings: most, window: 1700, passages: found(long)}, "p0")
 	f(bench{settings: most, window: 1000, passages: found("short")}) // no room: never a 400
 	f(bench{settings: most, window: 2000, passages: found("short"), body: strings.Replace(question, "{", `{"max_completion_tokens":1900,`, 1)})
+	f(bench{settings: most, window: 2000, passages: found("short"), op: pipeline.OpResponses, body: `{"input":"Who has founded it?","max_output_tokens":1900}`})
+	f(bench{settings: most, window: 2000, passages: found("short"), op: pipeline.OpResponses, body: `{"input":"Who has founded it?","instructions":"` + long + `"}`})
+	f(bench{settings: most, window: 2000, passages: found("short"), op: pipeline.OpCompletions, body: `{"prompt":"Who has founded it?"}`}, "p0")
 	f(bench{settings: most, window: 2500, passages: found("short"), body: `{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:` + strings.Repeat("A", 9000) + `"}},{"type":"text","text":"what is to be seen here?"}]}]}`}, "p0") // an image costs, but not by its length
 	many := pipeline.Subgraph{}
 	for i := range 500 {

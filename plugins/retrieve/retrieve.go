@@ -1,5 +1,5 @@
-// Package retrieve finds the passages of a collection that a chat request is
-// about: by meaning, by words, or by both, fused by rank. The stages behind it
+// Package retrieve finds the passages of a collection that a chat request, or that
+// for a response or a completion, is about: by meaning, by words, or by both, fused by rank. The stages behind it
 // rank them anew and put them into the prompt.
 //
 // A store or an embedder that fails costs the request what it would have found,
@@ -29,7 +29,7 @@ var Plugin = config.Define[pipeline.Handler]("retrieve", Config{
 	Timeout: 1500 * time.Millisecond, OnError: "skip",
 }, source)
 
-// Config finds passages for the last user's turn of a chat request.
+// Config finds passages for the last user's turn of a request, or for its only text.
 type Config struct {
 	// Store has the passages.
 	Store config.Ref[pipeline.VectorStore] `yaml:"store" check:"required"`

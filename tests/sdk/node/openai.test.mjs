@@ -38,6 +38,48 @@ async function rejects(promise, kind, status) {
   assert.fail(`no ${kind.name}`);
 }
 
+test('answers from documents', async (t) => {
+  const client = connect(HEADRACE_TEST_DEFAULTS);
+  const input = 'Who opens the spillway gate of Tarn Dyke?';
+  const rag = { collection: 'sdk-node', include: ['annotations', 'citations'], top_k: 1 };
+  const chunks = [{ doc_id: 'handbook', chunk_id: 'gate', text: 'The crew of the dam opens the spillway gate of Tarn Dyke.' }];
+  await client.post('/../index/chunks', { body: { collection: 'sdk-node', chunks } });
+
+  const cites = (text, annotations) => {
+    assert.ok(annotations.length > 0);
+    for (const a of annotations) {
+      const c = a.url_citation ?? a;
+      assert.equal(c.url, 'urn:rag:handbook#gate');
+      assert.equal(text.slice(c.start_index, c.end_index), '[1]');
+    }
+  };
+
+  await t.test('chat', async () => {
+    const r = await client.chat.completions.create({ model: 'kb-answer', messages: say(input), rag });
+    cites(r.choices[0].message.content, r.choices[0].message.annotations);
+  });
+
+  await t.test('chat, stream helper', async () => {
+    const stream = client.chat.completions.stream({ model: 'kb-answer', messages: say(input), rag });
+    const r = await stream.finalChatCompletion();
+    assert.match(r.choices[0].message.content, /spillway/);
+  });
+
+  await t.test('response', async () => {
+    const r = await client.responses.create({ model: 'kb-answer', input, rag });
+    cites(r.output_text, r.output[0].content[0].annotations);
+  });
+
+  await t.test('response, stream helper', async () => {
+    const stream = client.responses.stream({ model: 'kb-answer', input, rag });
+    const added = [];
+    for await (const e of stream) if (e.type === 'response.output_text.annotation.added') added.push(e.annotation);
+    const r = await stream.finalResponse();
+    cites(r.output_text, r.output[0].content[0].annotations);
+    cites(r.output_text, added);
+  });
+});
+
 test('built-in models', async (t) => {
   const client = connect(HEADRACE_TEST_DEFAULTS);
 

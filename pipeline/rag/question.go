@@ -1,0 +1,135 @@
+package rag
+
+import (
+	"bytes"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/chat"
+)
+
+// shortTurn is the length, in characters, below which a user's turn is taken to
+// refer to the one before it.
+const shortTurn = 20
+
+// Asked is where a request says what it asks: in a conversation, or in one text.
+type Asked struct {
+	// Turns is the conversation; nil where there is only a text.
+	Turns *chat.Messages
+	// Key is the member with the text: "prompt" or "input".
+	Key string
+	// Text is the text, a JSON string as written.
+	Text []byte
+}
+
+// AskedIn returns what the request asks; false for requests that are not answered
+// from documents, and for bodies that the upstream will refuse.
+func AskedIn(ex *pipeline.Exchange) (Asked, bool) {
+	if !Answers(ex.Op) {
+		return Asked{}, false
+	}
+	r, err := ex.Chat()
+	if err != nil {
+		return Asked{}, false
+	}
+	var turns *chat.Messages
+	switch ex.Op {
+	case pipeline.OpCompletions:
+		return oneText(r)
+	case pipeline.OpResponses:
+		if raw, _ := r.Member("input"); isString(raw) {
+			return Asked{Key: "input", Text: raw}, true
+		}
+		turns, err = r.Items()
+	default:
+		turns, err = r.Messages()
+	}
+	return Asked{Turns: turns}, err == nil
+}
+
+// Answers reports whether the answers of an operation can be made from documents.
+func Answers(op pipeline.Operation) bool {
+	return op == pipeline.OpChat || op == pipeline.OpResponses || op == pipeline.OpCompletions
+}
+
+// answerable reports whether the answer to a request can be. A completion of several
+// texts has several questions.
+func answerable(ex *pipeline.Exchange) bool {
+	if ex.Op == pipeline.OpCompletions {
+		_, ok := AskedIn(ex)
+		return ok
+	}
+	return Answers(ex.Op)
+}
+
+// oneText is the prompt of a completion: a string, or the only one of an array.
+func oneText(r *chat.Request) (Asked, bool) {
+	raw, _ := r.Member("prompt")
+	n := 0
+	for e := range chat.Array(raw) {
+		raw = e
+		n++
+	}
+	return Asked{Key: "prompt", Text: raw}, n < 2 && isString(raw)
+}
+
+func isString(raw []byte) bool { return len(raw) > 0 && raw[0] == '"' }
+
+// Question is what a request is about: its only text, or the text of the last user's
+// turn, and of the one before it if that is short. It is empty if there is none, or
+// if the conversation goes on with the result of a tool.
+func Question(ex *pipeline.Exchange) string {
+	a, ok := AskedIn(ex)
+	if !ok {
+		return ""
+	}
+	var text []byte
+	if a.Turns == nil {
+		text, _ = chat.AppendText(nil, a.Text)
+	} else {
+		text = turn(a.Turns)
+	}
+	return cut(strings.TrimSpace(string(text)), maxQuery)
+}
+
+func turn(m *chat.Messages) []byte {
+	if m.Len() == 0 || isResult(m.At(m.Len()-1)) {
+		return nil
+	}
+	last := LastUser(m, m.Len())
+	if last < 0 {
+		return nil
+	}
+	text := bytes.TrimSpace(m.At(last).AppendText(nil))
+	if utf8.RuneCount(text) < shortTurn {
+		if before := LastUser(m, last); before >= 0 {
+			text = append(text, '\n')
+			text = m.At(before).AppendText(text)
+		}
+	}
+	return text
+}
+
+// isResult reports whether a message, or an item of a response's input, is what a
+// tool has returned, or the word of a user on a tool's call.
+func isResult(m *chat.Message) bool {
+	switch string(m.Role) {
+	case "tool", "function":
+		return true
+	case "":
+		kind, _ := chat.Text(chat.Get(m.Raw, "type"))
+		return strings.HasSuffix(kind, "_output") || kind == "mcp_approval_response"
+	}
+	return false
+}
+
+// LastUser is the index of the last message of a user before the i-th, or -1.
+func LastUser(m *chat.Messages, i int) int {
+	for i--; i >= 0; i-- {
+		if string(m.At(i).Role) == "user" {
+			return i
+		}
+	}
+	return -1
+}
