@@ -88,9 +88,12 @@ func ranked(hits []pipeline.Passage, limit int, dense bool) []pipeline.Passage {
 		x := float64(score(&p).Value)
 		return math.IsNaN(x) || math.IsInf(x, 0)
 	})
-	slices.SortStableFunc(hits, func(a, b pipeline.Passage) int {
+	better := func(a, b pipeline.Passage) int {
 		return cmp.Or(cmp.Compare(score(&b).Value, score(&a).Value), strings.Compare(a.ID, b.ID))
-	})
+	}
+	if !slices.IsSortedFunc(hits, better) { // by score they are, and moving hits is dear
+		slices.SortFunc(hits, better)
+	}
 	hits = hits[:min(len(hits), limit)]
 	if !dense {
 		for i := range hits {
