@@ -38,6 +38,12 @@ func (o Operation) String() string {
 // HasModel reports whether the request names a model in a JSON body.
 func (o Operation) HasModel() bool { return o >= OpChat && o <= OpRerank }
 
+// Answers reports whether what comes back is a text that a model has written, which
+// can be made from documents.
+func (o Operation) Answers() bool {
+	return o == OpChat || o == OpCompletions || o == OpResponses
+}
+
 // A Request is what the client sent, as the stages may change it.
 type Request struct {
 	// Header is the client's, with the request line. Its path is canonical and

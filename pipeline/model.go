@@ -59,6 +59,9 @@ func (t *Target) Upstream(m *Model, requested string) string {
 
 // CallTarget is the last stage of a chain that asks ex.Target.
 var CallTarget Handler = HandlerFunc(func(ctx context.Context, ex *Exchange, _ Chain) error {
+	if err := Undocumented(ex); err != nil {
+		return err
+	}
 	ex.CountAttempt()
 	return ex.Target.Provider.Call(ctx, ex)
 })

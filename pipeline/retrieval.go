@@ -1,7 +1,9 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"time"
 )
 
@@ -360,6 +362,21 @@ const (
 	RetrievalOn                              // if it can be had
 	RetrievalRequired                        // or else an error
 )
+
+// RetrievalHeader is the request header that moves the switch: off, on or required.
+const RetrievalHeader = "X-Rag"
+
+// Undocumented is the refusal of a request that requires an answer from documents and
+// has come to where an upstream is asked without a stage that looks for any; else nil.
+func Undocumented(ex *Exchange) error {
+	if ex.Retrieval != nil || !ex.Op.Answers() || !bytes.EqualFold(bytes.TrimSpace(ex.Request.Header.Peek(RetrievalHeader)), []byte("required")) {
+		return nil
+	}
+	return &Error{
+		Status: 400, Code: "invalid_value", Param: "X-RAG", Fault: CallerFault,
+		Err: errors.New("X-RAG: required asks for an answer from documents, and this model has none: ask one with a chain of retrieval"),
+	}
+}
 
 // RetrievalInclude are the parts of an answer that a client has to ask for.
 type RetrievalInclude uint8

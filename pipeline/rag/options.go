@@ -9,23 +9,20 @@ import (
 	"github.com/headrace/headrace/pipeline/chat"
 )
 
-// Header is the request header that switches retrieval: off, on or required.
-const Header = "X-Rag"
-
 // What a request may ask for at most.
 const (
 	MaxTopK = 100
 	MaxHops = 3
 )
 
-// options reads the header and the member "rag", and takes that out of the body.
-// The header is the stronger.
+// options reads the header and the member "rag", and takes both out of the request:
+// another gateway behind this one is not to search again. The header is the stronger.
 func options(ex *pipeline.Exchange) (*pipeline.RetrievalOptions, error) {
 	o := &pipeline.RetrievalOptions{}
 	if err := body(ex, o); err != nil {
 		return nil, err
 	}
-	switch v := bytes.TrimSpace(ex.Request.Header.Peek(Header)); {
+	switch v := bytes.TrimSpace(ex.Request.Header.Peek(pipeline.RetrievalHeader)); {
 	case len(v) == 0:
 	case bytes.EqualFold(v, []byte("off")):
 		o.Switch = pipeline.RetrievalOff
@@ -36,6 +33,7 @@ func options(ex *pipeline.Exchange) (*pipeline.RetrievalOptions, error) {
 	default:
 		return nil, invalid("X-RAG", "off, on or required")
 	}
+	ex.Request.Header.Del(pipeline.RetrievalHeader)
 	return o, nil
 }
 

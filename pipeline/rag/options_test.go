@@ -30,6 +30,9 @@ func TestBegin(t *testing.T) {
 		if r.Off != off || string(ex.Request.Body) != wantBody {
 			t.Errorf("off %v, body %s; want %v, %s", r.Off, ex.Request.Body, off, wantBody)
 		}
+		if v := ex.Request.Header.Peek("X-RAG"); len(v) > 0 {
+			t.Errorf("the upstream sees X-RAG: %s", v)
+		}
 		again, err := rag.Begin(ex)
 		if again != r || err != nil {
 			t.Error("the second call did something")
@@ -99,7 +102,7 @@ func TestRequired(t *testing.T) {
 			ex.Request.Header.Set("X-RAG", header)
 			_, err := rag.Begin(ex)
 			e, ok := errors.AsType[*pipeline.Error](err)
-			if ok != (refused && asked) || ok && (e.Status != 400 || e.Param != "X-Rag") {
+			if ok != (refused && asked) || ok && (e.Status != 400 || e.Param != "X-RAG") {
 				t.Errorf("%v, %s: %v", op, header, err)
 			}
 			ex.Release()

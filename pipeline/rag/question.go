@@ -26,7 +26,7 @@ type Asked struct {
 // AskedIn returns what the request asks; false for requests that are not answered
 // from documents, and for bodies that the upstream will refuse.
 func AskedIn(ex *pipeline.Exchange) (Asked, bool) {
-	if !Answers(ex.Op) {
+	if !ex.Op.Answers() {
 		return Asked{}, false
 	}
 	r, err := ex.Chat()
@@ -48,11 +48,6 @@ func AskedIn(ex *pipeline.Exchange) (Asked, bool) {
 	return Asked{Turns: turns}, err == nil
 }
 
-// Answers reports whether the answers of an operation can be made from documents.
-func Answers(op pipeline.Operation) bool {
-	return op == pipeline.OpChat || op == pipeline.OpResponses || op == pipeline.OpCompletions
-}
-
 // answerable reports whether the answer to a request can be. A completion of several
 // texts has several questions.
 func answerable(ex *pipeline.Exchange) bool {
@@ -60,7 +55,7 @@ func answerable(ex *pipeline.Exchange) bool {
 		_, ok := AskedIn(ex)
 		return ok
 	}
-	return Answers(ex.Op)
+	return ex.Op.Answers()
 }
 
 // oneText is the prompt of a completion: a string, or the only one of an array.

@@ -29,7 +29,7 @@ func Tenant(ex *pipeline.Exchange) string {
 }
 
 // Begin returns the exchange's retrieval. The first call makes it: it reads what
-// the request asks for, takes the member "rag" out of the body, and finds the
+// the request asks for, takes the member "rag" and the header out of it, and finds the
 // question. Every stage of retrieval calls it first. The error is an *Error with
 // status 400 that names the header or the field.
 func Begin(ex *pipeline.Exchange) (*pipeline.Retrieval, error) {
@@ -42,7 +42,7 @@ func Begin(ex *pipeline.Exchange) (*pipeline.Retrieval, error) {
 	}
 	if o.Switch == pipeline.RetrievalRequired && !answerable(ex) {
 		return nil, &pipeline.Error{
-			Status: 400, Code: "invalid_value", Param: Header, Fault: pipeline.CallerFault,
+			Status: 400, Code: "invalid_value", Param: "X-RAG", Fault: pipeline.CallerFault,
 			Err: errors.New("X-RAG: required asks for an answer from documents, which only chat completions, responses, and completions of one text have: send the question to /v1/chat/completions"),
 		}
 	}

@@ -49,6 +49,9 @@ func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipeline.
 		// The model's targets are other providers' business: their name for
 		// the model must not reach this one.
 		ex.Target = nil
+		if err := pipeline.Undocumented(ex); err != nil {
+			return err
+		}
 		ex.CountAttempt()
 		return h.provider.Call(ctx, ex)
 	}

@@ -94,6 +94,7 @@ func (p *provider) call(messages []message) (ask.Reply, *pipeline.Target, error)
 	}
 	ex := p.branch.Fork(p.branch.Context())
 	defer ex.Release()
+	ex.Request.Header.Del(pipeline.RetrievalHeader) // the client's answer is no model's text
 	answer, err := ask.Model(ex.Context(), ex, p.next, pipeline.OpChat, p.alias, body)
 	if err != nil {
 		return ask.Reply{}, nil, err

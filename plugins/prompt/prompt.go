@@ -98,7 +98,7 @@ func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeli
 		return next.Handle(ctx, ex)
 	}
 	t := &told{r: r, status: "off"}
-	if !rag.Answers(ex.Op) {
+	if !ex.Op.Answers() {
 		return next.Handle(ctx, ex)
 	}
 	if !r.Off {

@@ -67,6 +67,7 @@ func (h *probeEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, next 
 	}
 	within, stop := context.WithTimeout(ctx, h.bound(seconds))
 	defer stop()
+	ex.Request.Header.Del(pipeline.RetrievalHeader) // the client's answer is no model's text
 	answer, err := ask.Model(within, ex, next, pipeline.OpChat, q.Model, body)
 	var said ask.Reply
 	if err == nil {
