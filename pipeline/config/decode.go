@@ -138,15 +138,25 @@ func (l *loader) validate(n *node, v reflect.Value, path string) bool {
 	if v.CanAddr() {
 		v = v.Addr()
 	}
-	check, ok := v.Interface().(interface{ Validate() error })
-	if !ok {
-		return true
+	if check, ok := v.Interface().(interface{ Validate() error }); ok {
+		if err := guarded(check.Validate); err != nil {
+			l.problem(n, path, "", "%v", err)
+			return false
+		}
 	}
-	if err := guarded(check.Validate); err != nil {
-		l.problem(n, path, "", "%v", err)
+	if t, ok := v.Interface().(Targeted); ok && l.declaring != "" && t.Targeted() {
+		l.problem(n, path, "", "asks the targets of models, and the chain of %s has none: write call: { provider: NAME }, or branches that end in one", l.declaring)
 		return false
 	}
 	return true
+}
+
+// Targeted is what the settings of a stage may be that asks the targets of the
+// requested model. A chain within a provider or a store has no such model, and the
+// stage no place in it.
+type Targeted interface {
+	// Targeted reports whether the stage asks them, as it is set up.
+	Targeted() bool
 }
 
 // guarded calls f and turns its panic into an error.

@@ -142,6 +142,9 @@ type call struct {
 	Provider config.Ref[pipeline.Provider] `yaml:"provider"`
 }
 
+// Targeted implements config.Targeted.
+func (c call) Targeted() bool { return c.Provider.IsZero() }
+
 func (c call) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
 	return &stage{born(env), c}, nil
 }

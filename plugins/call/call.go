@@ -29,6 +29,9 @@ type Config struct {
 	Provider config.Ref[pipeline.Provider] `yaml:"provider"`
 }
 
+// Targeted implements config.Targeted.
+func (c Config) Targeted() bool { return c.Provider.IsZero() }
+
 // Build implements config.Builder.
 func (c Config) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
 	h := &handler{target: env.Target}

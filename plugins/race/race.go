@@ -74,6 +74,9 @@ func (c Config) Validate() error {
 	return nil
 }
 
+// Targeted implements config.Targeted.
+func (c Config) Targeted() bool { return len(c.Branches) == 0 }
+
 // Build implements config.Builder.
 func (c Config) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
 	h := &handler{
