@@ -113,3 +113,20 @@ func FaultOfStatus(status int) Fault {
 	}
 	return UpstreamFault
 }
+
+// TypeOfStatus is OpenAI's type of error for a status.
+func TypeOfStatus(status int) string {
+	switch {
+	case status == 401:
+		return "authentication_error"
+	case status == 403:
+		return "permission_error"
+	case status == 404:
+		return "not_found_error"
+	case status == 429:
+		return "rate_limit_error"
+	case status < 500:
+		return "invalid_request_error"
+	}
+	return "server_error"
+}

@@ -40,23 +40,6 @@ var (
 	errNoAnswer     = errors.New("no stage of this route answers; its chain needs call or race at its end")
 )
 
-// typeOf is OpenAI's error type for a status.
-func typeOf(status int) string {
-	switch {
-	case status == 401:
-		return "authentication_error"
-	case status == 403:
-		return "permission_error"
-	case status == 404:
-		return "not_found_error"
-	case status == 429:
-		return "rate_limit_error"
-	case status < 500:
-		return "invalid_request_error"
-	}
-	return "server_error"
-}
-
 // appendError appends e as OpenAI's error object.
 func appendError(dst []byte, e *pipeline.Error) []byte {
 	if e.Body != nil {
@@ -68,7 +51,7 @@ func appendError(dst []byte, e *pipeline.Error) []byte {
 	}
 	kind := e.Type
 	if kind == "" {
-		kind = typeOf(e.Status)
+		kind = pipeline.TypeOfStatus(e.Status)
 	}
 	dst = append(dst, `{"error":{"message":`...)
 	dst = chat.AppendString(dst, message)

@@ -44,16 +44,23 @@ func (e *events) Next() ([]byte, error) {
 			// A stream that broke has no last chunk.
 			e.release(err == io.EOF)
 		}
-		for len(frame) > 0 && err == nil {
-			var event []byte
-			if event, frame = sse.Cut(frame); event == nil {
-				break
-			}
-			e.event(event)
+		if err == nil {
+			eachEvent(frame, e.event)
 		}
 		if len(e.out) > 0 {
 			return e.out, nil
 		}
+	}
+}
+
+// eachEvent calls do for every event of a frame.
+func eachEvent(frame []byte, do func(event []byte)) {
+	for len(frame) > 0 {
+		var event []byte
+		if event, frame = sse.Cut(frame); event == nil {
+			return
+		}
+		do(event)
 	}
 }
 

@@ -60,13 +60,7 @@ func (e *responseEvents) Next() ([]byte, error) {
 			return nil, err
 		}
 		e.out = e.out[:0]
-		for len(frame) > 0 {
-			var event []byte
-			if event, frame = sse.Cut(frame); event == nil {
-				break
-			}
-			e.event(event)
-		}
+		eachEvent(frame, e.event)
 		if len(e.out) > 0 {
 			return e.out, nil
 		}

@@ -206,7 +206,7 @@ func (p problem) json(status int, secrets [][]byte) []byte {
 		message = "the upstream answered with status " + strconv.Itoa(status)
 	}
 	if kind == nil {
-		kind = quoted(typeOf(status))
+		kind = quoted(pipeline.TypeOfStatus(status))
 	}
 	b := append([]byte(`{"error":{"message":`), quoted(message)...)
 	b = append(append(b, `,"type":`...), kind...)
@@ -239,23 +239,6 @@ func quoted(s string) json.RawMessage {
 	e.SetEscapeHTML(false)
 	_ = e.Encode(s) // a string can always be encoded
 	return bytes.TrimSpace(b.Bytes())
-}
-
-// typeOf is OpenAI's type of error for a status.
-func typeOf(status int) string {
-	switch {
-	case status == 401:
-		return "authentication_error"
-	case status == 403:
-		return "permission_error"
-	case status == 404:
-		return "not_found_error"
-	case status == 429:
-		return "rate_limit_error"
-	case status < 500:
-		return "invalid_request_error"
-	}
-	return "server_error"
 }
 
 // fault says whose failure an error with this status is.
