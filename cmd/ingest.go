@@ -48,7 +48,7 @@ func (c *ingestCmd) Run(e *env) error {
 	if c.Size < 50 || c.Overlap < 0 || c.Overlap >= c.Size || c.Batch < 1 || c.Parallel < 1 {
 		return fmt.Errorf("chunks of %d characters that share %d, %d at once in %d batches: a chunk has 50 characters or more and shares less than it has, and the rest is 1 or more", c.Size, c.Overlap, c.Batch, c.Parallel)
 	}
-	files, err := c.files(e)
+	files, closed, err := c.files(e)
 	if err != nil {
 		return err
 	}
@@ -80,37 +80,46 @@ func (c *ingestCmd) Run(e *env) error {
 	if done.Without > 0 {
 		fmt.Fprintf(e.out, "%d chunks in which no model found a graph\n", done.Without)
 	}
-	for _, f := range done.Failed {
+	for _, f := range append(closed, done.Failed...) {
 		fmt.Fprintf(e.err, "failed: %v\n", f)
 	}
-	if err == nil && len(done.Failed) > 0 {
-		err = fmt.Errorf("%d of %d files failed", len(done.Failed), len(files))
+	switch {
+	case err != nil:
+		return err
+	case len(done.Failed) > 0:
+		return fmt.Errorf("%d of %d files failed", len(done.Failed), len(files))
+	case len(closed) > 0:
+		return fmt.Errorf("%d folders could not be listed", len(closed))
 	}
-	return err
+	return nil
 }
 
-// files finds what to ingest, and notes what is passed over.
-func (c *ingestCmd) files(e *env) ([]ingest.File, error) {
+// files finds what to ingest, and notes what is passed over. closed are folders that
+// cannot be listed.
+func (c *ingestCmd) files(e *env) (files []ingest.File, closed []*ingest.FileError, err error) {
 	if c.Sample == (len(c.Paths) > 0) {
-		return nil, errors.New("name files or folders to ingest, or --sample")
+		return nil, nil, errors.New("name files or folders to ingest, or --sample")
 	}
 	if c.Sample {
-		return sampleFiles()
+		files, err = sampleFiles()
+		return files, nil, err
 	}
-	var files []ingest.File
 	for _, path := range c.Paths {
 		info, err := os.Stat(path)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if !info.IsDir() {
 			files = append(files, ingest.File{FS: os.DirFS(filepath.Dir(path)), Name: filepath.Base(path)})
 			continue
 		}
 		fsys := os.DirFS(path)
-		names, skipped, err := ingest.Files(fsys, ".")
+		names, skipped, unlisted, err := ingest.Files(fsys, ".")
 		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", path, err)
+			return nil, nil, fmt.Errorf("read %s: %w", path, err)
+		}
+		for _, dir := range unlisted {
+			closed = append(closed, &ingest.FileError{File: filepath.Join(path, dir.File), Err: dir.Err})
 		}
 		for _, name := range names {
 			files = append(files, ingest.File{FS: fsys, Name: name})
@@ -119,7 +128,7 @@ func (c *ingestCmd) files(e *env) ([]ingest.File, error) {
 			fmt.Fprintf(e.err, "skipped: %s: no txt, md, html or jsonl file, or a link to one\n", filepath.Join(path, name))
 		}
 	}
-	return files, nil
+	return files, closed, nil
 }
 
 // sampleFiles are the documents of the sample corpus.
@@ -128,7 +137,7 @@ func sampleFiles() ([]ingest.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	names, _, err := ingest.Files(corpus, ".")
+	names, _, _, err := ingest.Files(corpus, ".")
 	var files []ingest.File
 	for _, name := range names {
 		if strings.HasSuffix(name, ".md") {

@@ -156,7 +156,10 @@ func (f folder) around(set *Set, questions string) error {
 	if err != nil {
 		return err
 	}
-	files, _, err := ingest.Files(sub, ".")
+	files, _, closed, err := ingest.Files(sub, ".")
+	if err == nil && len(closed) > 0 {
+		err = closed[0]
+	}
 	if err != nil {
 		return err
 	}

@@ -19,13 +19,16 @@ var formats = map[string]func(file string, text string) ([]Document, error){
 	".html": page, ".htm": page, ".xhtml": page, ".jsonl": lines, ".ndjson": lines,
 }
 
-// Files lists the files below root that Read can read, in order, and those that
-// it cannot. Names that begin with a dot are passed over.
-func Files(fsys fs.FS, root string) (files, skipped []string, err error) {
+// Files lists the files below root that Read can read, in order, those that it
+// cannot, and the folders that cannot be listed, which keep nothing else from being
+// read. Names that begin with a dot are passed over.
+func Files(fsys fs.FS, root string) (files, skipped []string, closed []*FileError, err error) {
 	err = fs.WalkDir(fsys, root, func(name string, d fs.DirEntry, err error) error {
 		switch {
+		case err != nil && name == root:
+			return err
 		case err != nil:
-			return fmt.Errorf("list %s: %w", name, err)
+			closed = append(closed, &FileError{name, fmt.Errorf("what is in it cannot be listed: %w", err)})
 		case strings.HasPrefix(d.Name(), ".") && name != root:
 			if d.IsDir() {
 				return fs.SkipDir
@@ -38,7 +41,7 @@ func Files(fsys fs.FS, root string) (files, skipped []string, err error) {
 		}
 		return nil
 	})
-	return files, skipped, err
+	return files, skipped, closed, err
 }
 
 // Read reads the documents of one file. Their ids begin with prefix.

@@ -1,6 +1,8 @@
 package ingest
 
 import (
+	"errors"
+	"io/fs"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -67,15 +69,43 @@ func TestReadRefuses(t *testing.T) {
 
 func TestFiles(t *testing.T) {
 	fsys := fstest.MapFS{"b/c.md": {}, "a.TXT": {}, "b/d.pdf": {}, ".git/x.md": {}, "b/.hidden.md": {}, "e.jsonl": {}}
-	files, skipped, err := Files(fsys, ".")
-	if err != nil {
-		t.Fatal(err)
+	files, skipped, closed, err := Files(fsys, ".")
+	if err != nil || closed != nil {
+		t.Fatal(closed, err)
 	}
 	if diff := cmp.Diff([]string{"a.TXT", "b/c.md", "e.jsonl"}, files); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff([]string{"b/d.pdf"}, skipped); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A locked folder system cannot list one of its folders.
+type locked struct {
+	fstest.MapFS
+	name string
+}
+
+func (l locked) ReadDir(name string) ([]fs.DirEntry, error) {
+	if name == l.name {
+		return nil, fs.ErrPermission
+	}
+	return l.MapFS.ReadDir(name)
+}
+
+// A folder that cannot be listed is told of, and the rest is read.
+func TestFilesLocked(t *testing.T) {
+	fsys := fstest.MapFS{"a/x.md": {}, "b/y.md": {}, "c.md": {}}
+	files, _, closed, err := Files(locked{fsys, "a"}, ".")
+	if err != nil || len(closed) != 1 || closed[0].File != "a" || !errors.Is(closed[0], fs.ErrPermission) {
+		t.Error(closed, err)
+	}
+	if diff := cmp.Diff([]string{"b/y.md", "c.md"}, files); diff != "" {
+		t.Error(diff)
+	}
+	if _, _, _, err := Files(locked{fsys, "."}, "."); !errors.Is(err, fs.ErrPermission) {
+		t.Error("the folder that was named:", err)
 	}
 }
 

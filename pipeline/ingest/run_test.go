@@ -63,7 +63,7 @@ func open(t *testing.T) (*ingest.Store, *counting) {
 }
 
 func files(fsys fstest.MapFS) []ingest.File {
-	names, _, _ := ingest.Files(fsys, ".")
+	names, _, _, _ := ingest.Files(fsys, ".")
 	var out []ingest.File
 	for _, n := range names {
 		out = append(out, ingest.File{FS: fsys, Name: n})
