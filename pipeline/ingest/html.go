@@ -42,8 +42,13 @@ func (p *pageText) node(n *html.Node) {
 		p.line.WriteString(n.Data)
 		return
 	}
+	for _, a := range n.Attr {
+		if a.Key == "hidden" && a.Val != "until-found" {
+			return
+		}
+	}
 	switch n.DataAtom {
-	case tag.Script, tag.Style, tag.Noscript, tag.Template, tag.Svg, tag.Iframe, tag.Nav, tag.Select, tag.Button, tag.Textarea:
+	case tag.Script, tag.Style, tag.Noscript, tag.Template, tag.Svg, tag.Iframe, tag.Nav, tag.Select, tag.Datalist, tag.Button, tag.Textarea:
 		return
 	case tag.Title:
 		if p.title == "" {
@@ -52,8 +57,12 @@ func (p *pageText) node(n *html.Node) {
 		return
 	case tag.Pre:
 		p.flush("")
-		p.b.WriteString("```\n" + strings.Trim(inner(n), "\n") + "\n```\n\n")
+		p.code(strings.Trim(inner(n), "\n"))
 		return
+	case tag.Td, tag.Th: // a row is one paragraph
+		if strings.TrimSpace(p.line.String()) != "" {
+			p.line.WriteString(" | ")
+		}
 	case tag.Br:
 		p.line.WriteByte('\n')
 		return
@@ -70,6 +79,15 @@ func (p *pageText) node(n *html.Node) {
 			p.first = heading
 		}
 	}
+}
+
+// code adds preformatted text between fences that are longer than any in it.
+func (p *pageText) code(text string) {
+	fence := "```"
+	for strings.Contains(text, fence) {
+		fence += "`"
+	}
+	p.b.WriteString(fence + "\n" + text + "\n" + fence + "\n\n")
 }
 
 // flush ends the running paragraph and returns it.
@@ -100,6 +118,7 @@ func inner(n *html.Node) string {
 var blocks = map[tag.Atom]string{
 	tag.H1: "# ", tag.H2: "## ", tag.H3: "### ", tag.H4: "#### ", tag.H5: "##### ", tag.H6: "###### ",
 	tag.P: "", tag.Div: "", tag.Section: "", tag.Article: "", tag.Header: "", tag.Footer: "", tag.Main: "", tag.Aside: "",
-	tag.Li: "- ", tag.Ul: "", tag.Ol: "", tag.Dl: "", tag.Dt: "", tag.Dd: "", tag.Table: "", tag.Tr: "",
+	tag.Li: "- ", tag.Ul: "", tag.Ol: "", tag.Menu: "", tag.Dl: "", tag.Dt: "", tag.Dd: "", tag.Table: "", tag.Caption: "", tag.Tr: "",
+	tag.Address: "", tag.Fieldset: "", tag.Legend: "", tag.Hgroup: "", tag.Center: "", tag.Dialog: "",
 	tag.Blockquote: "", tag.Figure: "", tag.Figcaption: "", tag.Hr: "", tag.Form: "", tag.Body: "", tag.Head: "", tag.Details: "", tag.Summary: "",
 }

@@ -38,6 +38,10 @@ func TestRead(t *testing.T) {
 		<ul><li>one<li>two</ul><pre>a
   b</pre><script>x()</script></body></html>`,
 		Document{Title: "The Mill", Text: "## Wheel\n\nIt turns.\n\nBig & old\n\n- one\n\n- two\n\n```\na\n  b\n```", Markup: true})
+	f("a.html", `<table><caption>Gates</caption><tr><th>Name<th>Width<tr><td> <td>2 m<tr><td><p>Sluice</p><td>3 m</table>x<address>Mill Lane</address>y<p hidden>z`,
+		Document{Text: "Gates\n\nName | Width\n\n2 m\n\nSluice\n\n3 m\n\nx\n\nMill Lane\n\ny", Markup: true})
+	f("a.html", "<pre>```sh\nls\n```</pre><h2>After</h2>",
+		Document{Text: "````\n```sh\nls\n```\n````\n\n## After", Markup: true})
 	f("a.html", `<h1>First</h1>x`, Document{Title: "First", Text: "# First\n\nx", Markup: true})
 	f("a.jsonl", `{"id":"x","title":"T","text":"one","metadata":{"n":1},"url":"u","entities":["A",{"id":"b"},{"id":"c","name":"C"}]}
 
