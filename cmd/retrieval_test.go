@@ -63,7 +63,7 @@ func TestIngest(t *testing.T) {
 	f(0, "0 chunks written, 2 unchanged", "", docs)
 	f(0, "0 chunks written, 1 unchanged", "", filepath.Join(docs, "weir.md"))
 	write(t, docs, "bad.txt", "\xff")
-	f(1, "2 unchanged", "failed: bad.txt: is not text in UTF-8\nheadrace: 1 of 3 files failed", docs)
+	f(1, "2 unchanged", "failed: bad.txt: is not text in UTF-8: byte 0xFF in line 1; save it as UTF-8\nheadrace: 1 of 3 files failed", docs)
 	f(1, "", "name files or folders")
 	f(1, "", "name files or folders", "--sample", docs)
 	f(1, "", "nowhere", filepath.Join(dir, "nowhere"))

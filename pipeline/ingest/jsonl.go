@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"reflect"
 	"strings"
 )
 
@@ -68,10 +70,10 @@ func parseLine(raw string) (Document, error) {
 	dec := json.NewDecoder(strings.NewReader(raw))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&l); err != nil {
-		return Document{}, err
+		return Document{}, plainly(err)
 	}
-	if dec.More() {
-		return Document{}, errors.New("more than one JSON value")
+	if _, err := dec.Token(); err != io.EOF {
+		return Document{}, errors.New("there is more than one JSON value")
 	}
 	if strings.TrimSpace(l.Text) == "" {
 		return Document{}, errors.New(`"text" is missing or empty`)
@@ -89,4 +91,25 @@ func parseLine(raw string) (Document, error) {
 		d.Entities = append(d.Entities, string(e))
 	}
 	return d, nil
+}
+
+// plainly says what the decoder has against a line without its words for our types.
+func plainly(err error) error {
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		switch want := e.Type.Kind(); {
+		case e.Field == "":
+			return fmt.Errorf("a document is an object, not %s", e.Value)
+		case want == reflect.String:
+			return fmt.Errorf("%q is a text, not %s", e.Field, e.Value)
+		default:
+			return fmt.Errorf("%q is a list, not %s", e.Field, e.Value)
+		}
+	}
+	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		return fmt.Errorf("there is no member %s; a document has id, doc_id, title, text, url, metadata and entities", name)
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("the line ends within its JSON value")
+	}
+	return err
 }

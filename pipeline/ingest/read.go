@@ -50,6 +50,9 @@ func Read(fsys fs.FS, name, prefix string) ([]Document, error) {
 	if read == nil {
 		return nil, fmt.Errorf("%q is no format that can be read; txt, md, html and jsonl are", path.Ext(name))
 	}
+	if !utf8.ValidString(name) {
+		return nil, errors.New("the name of the file is not in UTF-8; give it another")
+	}
 	if info, err := fs.Stat(fsys, name); err != nil {
 		return nil, err
 	} else if info.Size() > MaxFile {
@@ -60,14 +63,35 @@ func Read(fsys fs.FS, name, prefix string) ([]Document, error) {
 		return nil, err
 	}
 	b = bytes.TrimPrefix(b, []byte("\uFEFF"))
-	if !utf8.Valid(b) || bytes.IndexByte(b, 0) >= 0 {
-		return nil, errors.New("is not text in UTF-8")
+	if err := encoded(b); err != nil {
+		return nil, err
 	}
 	docs, err := read(prefix+name, strings.ReplaceAll(string(b), "\r\n", "\n"))
 	for i := range docs {
 		docs[i].Source = prefix + name
 	}
 	return docs, err
+}
+
+// encoded refuses what is not text in UTF-8, and says where that shows.
+func encoded(b []byte) error {
+	const save = "; save it as UTF-8"
+	if bytes.HasPrefix(b, []byte("\xff\xfe")) || bytes.HasPrefix(b, []byte("\xfe\xff")) {
+		return errors.New("is not text in UTF-8 but in UTF-16" + save)
+	}
+	at := bytes.IndexByte(b, 0)
+	if at < 0 && utf8.Valid(b) {
+		return nil
+	}
+	for i := 0; i < len(b) && (at < 0 || i < at); {
+		r, n := utf8.DecodeRune(b[i:])
+		if r == utf8.RuneError && n == 1 {
+			at = i
+			break
+		}
+		i += n
+	}
+	return fmt.Errorf("is not text in UTF-8: byte 0x%02X in line %d"+save, b[at], 1+bytes.Count(b[:at], []byte("\n")))
 }
 
 // plain reads a text. It has no title: its first line may be anything.
