@@ -22,9 +22,6 @@ func page(file, text string) ([]Document, error) {
 	if d.Title == "" {
 		d.Title = p.first
 	}
-	if d.Text == "" {
-		return nil, nil
-	}
 	return []Document{d}, nil
 }
 

@@ -44,7 +44,8 @@ func Files(fsys fs.FS, root string) (files, skipped []string, closed []*FileErro
 	return files, skipped, closed, err
 }
 
-// Read reads the documents of one file. Their ids begin with prefix.
+// Read reads the documents of one file. Their ids begin with prefix. One without a
+// text is a document all the same: it may have had one before.
 func Read(fsys fs.FS, name, prefix string) ([]Document, error) {
 	read := formats[strings.ToLower(path.Ext(name))]
 	if read == nil {
@@ -96,9 +97,6 @@ func encoded(b []byte) error {
 
 // plain reads a text. It has no title: its first line may be anything.
 func plain(file, text string) ([]Document, error) {
-	if strings.TrimSpace(text) == "" {
-		return nil, nil
-	}
 	return []Document{{ID: file, Text: text}}, nil
 }
 
@@ -114,9 +112,6 @@ func markdown(file, text string) ([]Document, error) {
 				break
 			}
 		}
-	}
-	if strings.TrimSpace(d.Text) == "" {
-		return nil, nil
 	}
 	return []Document{d}, nil
 }

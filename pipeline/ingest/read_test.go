@@ -29,7 +29,7 @@ func TestRead(t *testing.T) {
 		}
 	}
 	f("a.txt", "\uFEFFOne\r\ntwo", Document{Text: "One\ntwo"})
-	f("a.txt", " \n")
+	f("a.txt", " \n", Document{Text: " \n"})
 	f("a.md", "Intro\n# Mill #\ntext", Document{Title: "Mill", Text: "Intro\n# Mill #\ntext", Markup: true})
 	f("a.md", "---\ntitle: \"The: Mill\"\nurl: https://mill.example\n---\n# Other\n", Document{Title: "The: Mill", URL: "https://mill.example", Text: "# Other\n", Markup: true})
 	f("a.md", "---\nno end: 1\n", Document{Text: "---\nno end: 1\n", Markup: true})

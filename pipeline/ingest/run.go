@@ -188,7 +188,11 @@ func (r *run) write(ctx context.Context, batch []*Prepared) {
 	p.Mentions, p.Without = p.Mentions+done.Mentions, p.Without+done.Without
 	if err == nil {
 		r.inRow = 0
-		p.Documents += len(batch)
+		for _, d := range batch {
+			if len(d.Chunks) > 0 {
+				p.Documents++
+			}
+		}
 	} else if r.inRow++; r.inRow == patience {
 		r.err = fmt.Errorf("%d batches in a row could not be written; the last: %w", patience, err)
 		close(r.broken)

@@ -133,6 +133,25 @@ func TestAgain(t *testing.T) {
 	f(4, 0, 4)
 }
 
+// A file that has become empty is a document without chunks: what it said before goes.
+func TestEmptied(t *testing.T) {
+	f := func(name, text, nothing string) {
+		t.Helper()
+		s, _ := open(t)
+		fsys := fstest.MapFS{name: {Data: []byte(text)}, "other.txt": {Data: []byte("The River Sorrel is long.")}}
+		for want := 2; want > 0; want-- {
+			p, err := ingest.Run(t.Context(), files(fsys), s, options("Weir", "River Sorrel"))
+			if got := points(t, s); err != nil || len(p.Failed) > 0 || p.Documents != want || got != want {
+				t.Errorf("%s: %+v, %d points, %v", name, p, got, err)
+			}
+			fsys[name] = &fstest.MapFile{Data: []byte(nothing)}
+		}
+	}
+	f("a.txt", "A weir is a low dam.", "")
+	f("a.md", "# Weir\n\nA low dam.", "---\ntitle: Weir\n---\n\n")
+	f("a.html", "<p>A weir is a low dam.", "<script>1</script>")
+}
+
 // A gate lets a number of batches through and holds the next.
 type gate struct {
 	ingest.Sink
