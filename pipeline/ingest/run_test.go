@@ -15,6 +15,7 @@ import (
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/graphjson"
 	"github.com/headrace/headrace/pipeline/ingest"
 	"github.com/headrace/headrace/providers/embedded"
 	"github.com/headrace/headrace/providers/embedder"
@@ -150,6 +151,35 @@ func TestEmptied(t *testing.T) {
 	f("a.txt", "A weir is a low dam.", "")
 	f("a.md", "# Weir\n\nA low dam.", "---\ntitle: Weir\n---\n\n")
 	f("a.html", "<p>A weir is a low dam.", "<script>1</script>")
+}
+
+// A failing embedder is out of order.
+type failing struct{ pipeline.Embedder }
+
+func (failing) Embed(context.Context, []string, pipeline.Purpose) ([][]float32, error) {
+	return nil, errors.New("out of order")
+}
+
+// A document that has become shorter stays as it was while no model can do its part,
+// and is put right when one can.
+func TestShorterWithoutModels(t *testing.T) {
+	s, embedded := open(t)
+	fsys := fstest.MapFS{"a.txt": {Data: []byte("A weir is a low dam here. It raises the river. It is of oak piles.")}}
+	f := func(wantPoints, wantFailed int) {
+		t.Helper()
+		p, err := ingest.Run(t.Context(), files(fsys), s, options())
+		if got := points(t, s); err != nil || got != wantPoints || len(p.Failed) != wantFailed {
+			t.Errorf("%d points, %+v, %v", got, p, err)
+		}
+	}
+	f(2, 0)
+	fsys["a.txt"] = &fstest.MapFile{Data: []byte("A weir is a low dam here.")}
+	s.Embedder = failing{embedded}
+	f(2, 1)
+	s.Embedder, s.Extract = embedded, func(context.Context, string) (*graphjson.Graph, error) { return nil, errors.New("out of order") }
+	f(2, 1)
+	s.Extract = nil
+	f(1, 0)
 }
 
 // A gate lets a number of batches through and holds the next.

@@ -37,49 +37,81 @@ type Store struct {
 }
 
 // Write implements Sink. What has not changed is neither embedded nor written.
-// A document that has fewer chunks than before loses the rest.
+// A document that has fewer chunks than before is written anew, without the rest: what
+// was there goes only when models have done their part, which may fail for longer.
 func (s *Store) Write(ctx context.Context, docs []*Prepared) (Written, error) {
 	var w Written
 	known, err := s.known(ctx, docs)
 	if err != nil {
 		return w, err
 	}
-	var points []pipeline.Point
-	changed := make([]int, len(docs))
-	for i, d := range docs {
-		if known[s.id(d, len(d.Chunks))] != nil {
-			if _, err := s.Passages.Delete(ctx, s.Tenant, s.Collection, d.ID); err != nil {
-				return w, fmt.Errorf("delete what %q was before: %w", d.ID, err)
-			}
-			for k := range d.Chunks {
-				delete(known, s.id(d, k))
-			}
-			changed[i]++
-		}
-		for k := range d.Chunks {
-			if c := &d.Chunks[k]; s.Again || !same(known[s.id(d, k)], c) {
-				points = append(points, s.point(d, k))
-				changed[i]++
-			}
-		}
+	c := s.compare(docs, known)
+	for _, d := range docs {
 		w.Unchanged += len(d.Chunks)
 	}
-	w.Unchanged -= len(points)
+	w.Unchanged -= len(c.points) + len(c.anew)
+	if err := s.embed(ctx, c.anew); err != nil {
+		return w, err
+	}
 	// The graph comes first: whoever is stopped in between finds the chunks changed
 	// the next time, and does both again.
-	for i, d := range docs {
-		if s.Extract != nil && changed[i] > 0 {
+	for _, d := range docs {
+		if s.Extract != nil && c.changed[d] {
 			without, err := s.extract(ctx, d)
 			if err != nil {
 				return w, err
 			}
 			w.Without += without
 		}
-		if err := s.link(ctx, d, changed[i] > 0, &w); err != nil {
+		if err := s.link(ctx, d, c.changed[d], &w); err != nil {
 			return w, err
 		}
 	}
-	return w, s.upsert(ctx, points, &w)
+	for _, d := range c.shorter {
+		if _, err := s.Passages.Delete(ctx, s.Tenant, s.Collection, d.ID); err != nil {
+			return w, fmt.Errorf("delete what %q was before: %w", d.ID, err)
+		}
+	}
+	if err := s.upsert(ctx, c.anew, &w); err != nil {
+		return w, err
+	}
+	for rest := c.points; len(rest) > 0; {
+		some := rest[:min(len(rest), maxUpsert)]
+		rest = rest[len(some):]
+		if err := s.embed(ctx, some); err != nil {
+			return w, err
+		}
+		if err := s.upsert(ctx, some, &w); err != nil {
+			return w, err
+		}
+	}
+	return w, nil
+}
+
+// changes are what is to be written of some documents.
+type changes struct {
+	changed      map[*Prepared]bool
+	shorter      []*Prepared      // those that have fewer chunks than before
+	anew, points []pipeline.Point // of shorter documents, and of others
+}
+
+func (s *Store) compare(docs []*Prepared, known map[string]*pipeline.Passage) changes {
+	c := changes{changed: map[*Prepared]bool{}}
+	for _, d := range docs {
+		shorter := known[s.id(d, len(d.Chunks))] != nil
+		if shorter {
+			c.shorter, c.changed[d] = append(c.shorter, d), true
+		}
+		for k := range d.Chunks {
+			switch {
+			case shorter:
+				c.anew = append(c.anew, s.point(d, k))
+			case s.Again || !same(known[s.id(d, k)], &d.Chunks[k]):
+				c.points, c.changed[d] = append(c.points, s.point(d, k)), true
+			}
+		}
+	}
+	return c
 }
 
 func (s *Store) id(d *Prepared, index int) string {
@@ -130,23 +162,33 @@ func (s *Store) point(d *Prepared, index int) pipeline.Point {
 	}
 }
 
-// upsert embeds and writes points.
+// embed gives points their vectors.
+func (s *Store) embed(ctx context.Context, points []pipeline.Point) error {
+	if s.Embedder == nil {
+		return nil
+	}
+	for len(points) > 0 {
+		n := min(len(points), maxUpsert)
+		texts := make([]string, n)
+		for i := range texts {
+			texts[i] = points[i].Text
+		}
+		vectors, err := s.Embedder.Embed(ctx, texts, pipeline.ForStoring)
+		if err != nil {
+			return fmt.Errorf("embed %d chunks: %w", n, err)
+		}
+		for i := range vectors {
+			points[i].Vector = vectors[i]
+		}
+		points = points[n:]
+	}
+	return nil
+}
+
+// upsert writes points.
 func (s *Store) upsert(ctx context.Context, points []pipeline.Point, w *Written) error {
 	for len(points) > 0 {
 		n := min(len(points), maxUpsert)
-		if s.Embedder != nil {
-			texts := make([]string, n)
-			for i := range texts {
-				texts[i] = points[i].Text
-			}
-			vectors, err := s.Embedder.Embed(ctx, texts, pipeline.ForStoring)
-			if err != nil {
-				return fmt.Errorf("embed %d chunks: %w", n, err)
-			}
-			for i := range vectors {
-				points[i].Vector = vectors[i]
-			}
-		}
 		done, err := s.Passages.Upsert(ctx, pipeline.Upsert{
 			Tenant: s.Tenant, Collection: s.Collection, Points: points[:n], SkipUnchanged: !s.Again,
 		})
@@ -160,7 +202,7 @@ func (s *Store) upsert(ctx context.Context, points []pipeline.Point, w *Written)
 	return nil
 }
 
-// maxUpsert is how many points are written in one call.
+// maxUpsert is how many points are embedded or written in one call.
 const maxUpsert = 256
 
 // link writes what the document adds to the graph, in place of what it added
