@@ -70,10 +70,16 @@ func (c *evalCmd) Run(e *env) error {
 		return fmt.Errorf("%s: %w", src.File, err)
 	}
 	m := measuring{set: set, tenant: c.Tenant, collection: c.Collection}
-	if c.Collection == "" {
-		if err := m.index(ctx, s); err != nil {
-			return fmt.Errorf("index the set: %w", err)
-		}
+	if c.Collection != "" {
+		err = m.holds(ctx, s)
+	} else if err = m.index(ctx, s); err != nil {
+		err = fmt.Errorf("index the set: %w", err)
+	}
+	if err != nil {
+		return err
+	}
+	if unknown := set.Unknown(); c.Collection == "" && len(unknown) > 0 {
+		fmt.Fprintf(e.err, "%s: %d gold documents are not in the set and count as not found; the first: %q\n", set.Name, len(unknown), unknown[0])
 	}
 	r := report{Set: set.Name, Passages: m.passages, Questions: len(set.Questions)}
 	for _, chain := range chains {
@@ -163,6 +169,28 @@ type measuring struct {
 	set                *eval.Set
 	tenant, collection string
 	passages           int
+}
+
+// holds refuses a collection in which there is nothing: every score would be 0.
+func (m *measuring) holds(ctx context.Context, s *config.Snapshot) error {
+	names := config.Names[pipeline.VectorStore](s)
+	for _, name := range names {
+		store, _ := config.Lookup[pipeline.VectorStore](s, name)
+		info, err := store.Collection(ctx, m.tenant, m.collection)
+		if e, ok := errors.AsType[*pipeline.Error](err); ok && e.Code == "collection_not_found" {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("look up the collection %q in %s: %w", m.collection, name, err)
+		}
+		if info.Points > 0 {
+			return nil
+		}
+	}
+	if len(names) == 0 {
+		return nil // the chain finds its passages elsewhere
+	}
+	return fmt.Errorf("there is nothing of tenant %q in the collection %q of %s", m.tenant, m.collection, strings.Join(names, ", "))
 }
 
 // index writes the set into the stores of the built-in file.

@@ -82,6 +82,18 @@ func TestIngest(t *testing.T) {
 	if status != 0 || !strings.Contains(out, "answer  100.0  100.0  100.0  100.0   1.000") {
 		t.Errorf("eval: %d\n%s\n%s", status, out, errOut)
 	}
+	for _, args := range [][]string{{"--collection", "kd"}, {"--collection", "kb", "--tenant", "other"}} {
+		args = append(args, "--config", file, "--chain", "answer", "--set", filepath.Join(dir, "questions.jsonl"))
+		if status, _, errOut = at(t, append([]string{"eval"}, args...)...); status != 1 || !strings.Contains(errOut, "there is nothing of tenant") {
+			t.Errorf("%v: %d %s", args, status, errOut)
+		}
+	}
+	write(t, docs, "questions.jsonl", `{"question":"What is a low dam?","gold":["weir.md","weir"]}`)
+	write(t, docs, "bad.txt", "good")
+	status, _, errOut = at(t, "eval", "--set", docs, "--chain", "sparse")
+	if status != 0 || !strings.Contains(errOut, `1 gold documents are not in the set and count as not found; the first: "weir"`) {
+		t.Errorf("eval: %d %s", status, errOut)
+	}
 }
 
 // One process owns the file of a store; another is told what to do.

@@ -128,4 +128,19 @@ func TestLoad(t *testing.T) {
 	g("m", "", "not in the corpus")
 	fsys["own/questions.jsonl"].Data = []byte("{\"question\":\"Q\",\"gold\":[\"x\"]}\n{\"question\":\"Q\"}\n")
 	g("own", "", "line 2")
+	fsys["own/questions.jsonl"].Data = []byte("{\"question\":\" \",\"gold\":[\"x\"]}\n")
+	g("own", "", "line 1")
+	fsys["own/questions.jsonl"].Data = []byte("{\"question\":\"Q\",\"gold\":[\"\"]}\n")
+	g("own", "", "line 1")
+	fsys["own/questions.jsonl"].Data = []byte("\n")
+	g("own", "", "questions.jsonl: there are no questions in it")
+
+	// Whatever an editor makes of the file.
+	long := strings.Repeat("long ", 1<<18)
+	fsys["own/questions.jsonl"].Data = []byte("\uFEFF{\"question\":\"Where?\",\"gold\":[\"a.md\",\"a\",\"a.md\"]}\r\n\r\n{\"question\":\"" + long + "\",\"gold\":[\"a\"],\"note\":1}")
+	own.Questions = []Question{{"Where?", []string{"a.md", "a"}}, {long, []string{"a"}}}
+	f("own", "", own)
+	if diff := cmp.Diff([]string{"a"}, own.Unknown()); diff != "" {
+		t.Error(diff)
+	}
 }

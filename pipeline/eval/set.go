@@ -1,7 +1,7 @@
 package eval
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -116,38 +116,70 @@ func (f folder) own() (*Set, error) {
 	if name == "" {
 		name = "questions.jsonl"
 	}
-	file, err := f.fsys.Open(path.Join(f.dir, name))
+	text, err := fs.ReadFile(f.fsys, path.Join(f.dir, name))
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = file.Close() }() // read only: nothing is lost
 	set := &Set{Name: strings.TrimSuffix(name, ".jsonl")}
-	lines := bufio.NewScanner(file)
-	lines.Buffer(nil, 1<<20)
-	for at := 1; lines.Scan(); at++ {
-		if strings.TrimSpace(lines.Text()) == "" {
+	at := 0
+	for line := range bytes.Lines(bytes.TrimPrefix(text, []byte("\uFEFF"))) {
+		at++
+		if len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
-		var q struct {
-			Question string
-			Gold     []string
-		}
-		err := json.Unmarshal(lines.Bytes(), &q)
-		if err == nil && (q.Question == "" || len(q.Gold) == 0) {
-			err = errors.New(`"question" or "gold" is missing`)
-		}
+		q, err := question(line)
 		if err != nil {
 			return nil, fmt.Errorf("%s, line %d: %w", name, at, err)
 		}
-		set.Questions = append(set.Questions, Question{q.Question, q.Gold})
+		set.Questions = append(set.Questions, q)
 	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
+	if len(set.Questions) == 0 {
+		return nil, fmt.Errorf("%s: there are no questions in it", name)
 	}
 	if !f.documents {
 		return set, nil
 	}
 	return set, f.around(set, name)
+}
+
+// question reads one line. A document that is named twice counts once.
+func question(line []byte) (Question, error) {
+	var q struct {
+		Question string
+		Gold     []string
+	}
+	if err := json.Unmarshal(line, &q); err != nil {
+		return Question{}, err
+	}
+	out := Question{Text: q.Question}
+	for _, id := range q.Gold {
+		if id != "" && !slices.Contains(out.Gold, id) {
+			out.Gold = append(out.Gold, id)
+		}
+	}
+	if strings.TrimSpace(out.Text) == "" || len(out.Gold) == 0 {
+		return Question{}, errors.New(`"question" or "gold" is missing or empty; a line is {"question": "…", "gold": ["document id"]}`)
+	}
+	return out, nil
+}
+
+// Unknown are the gold documents that are not among the set's documents, in order:
+// they count as not found, whatever a chain does.
+func (s *Set) Unknown() []string {
+	known := map[string]bool{}
+	for i := range s.Documents {
+		known[s.Documents[i].ID] = true
+	}
+	var out []string
+	for _, q := range s.Questions {
+		for _, id := range q.Gold {
+			if !known[id] {
+				known[id] = true
+				out = append(out, id)
+			}
+		}
+	}
+	return out
 }
 
 // around reads the documents beside a file of questions.
