@@ -26,6 +26,10 @@ type Gateway struct {
 // maxChunks is how many chunks one request may have.
 const maxChunks = 1000
 
+// maxBytes is how many bytes of text and metadata the chunks of several documents may
+// have in one request, of which a gateway takes 8 MiB: each may take six in JSON.
+const maxBytes = 1 << 20
+
 // maxSent is how many entities a chunk may name to a gateway; the rest of them
 // is left out.
 const maxSent = 64
@@ -55,23 +59,32 @@ type sentEntity struct {
 func (g *Gateway) Write(ctx context.Context, docs []*Prepared) (Written, error) {
 	var w Written
 	body := sent{Collection: g.Collection, Mode: "skip_unchanged"}
+	size, mentions := 0, 0
 	flush := func() error {
 		if len(body.Chunks) == 0 {
 			return nil
 		}
 		err := g.post(ctx, body, &w)
-		body.Chunks = nil
+		if err == nil {
+			w.Mentions += mentions
+		}
+		body.Chunks, size, mentions = nil, 0, 0
 		return err
 	}
 	for _, d := range docs {
 		if len(d.Chunks) > maxChunks {
 			return w, fmt.Errorf("%q has %d chunks; through a gateway a document may have %d", d.ID, len(d.Chunks), maxChunks)
 		}
-		if len(body.Chunks)+len(d.Chunks) > maxChunks {
+		more := 0
+		for _, c := range d.Chunks {
+			more += len(c.Text) + len(c.Metadata)
+		}
+		if len(body.Chunks)+len(d.Chunks) > maxChunks || size+more > maxBytes {
 			if err := flush(); err != nil {
 				return w, err
 			}
 		}
+		size += more
 		byID := make(map[string]sentEntity, len(d.Entities))
 		for _, e := range d.Entities {
 			byID[e.ID] = sentEntity{e.ID, e.Type, e.Name}
@@ -81,7 +94,7 @@ func (g *Gateway) Write(ctx context.Context, docs []*Prepared) (Written, error) 
 			for _, id := range c.Mentions[:min(len(c.Mentions), maxSent)] {
 				s.Entities = append(s.Entities, byID[id])
 			}
-			w.Mentions += len(s.Entities)
+			mentions += len(s.Entities)
 			body.Chunks = append(body.Chunks, s)
 		}
 	}

@@ -55,6 +55,32 @@ func TestGateway(t *testing.T) {
 	f(200, `{"errors":[{"index":0,"message":"too long"}]}`, "too long")
 }
 
+// Documents that are too much for one request together are sent in several; and what
+// was not taken mentions nothing.
+func TestGatewaySizes(t *testing.T) {
+	var sizes []int64
+	answer := `{"ok":true,"upserted":1}`
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sizes = append(sizes, r.ContentLength)
+		_, _ = io.WriteString(w, answer)
+	}))
+	defer server.Close()
+	g := &ingest.Gateway{URL: server.URL, Client: server.Client()}
+	var docs []*ingest.Prepared
+	for _, id := range []string{"a", "b", "c"} {
+		chunk := ingest.Chunk{Text: id, Metadata: []byte(`{"m":"` + strings.Repeat("<", 500<<10) + `"}`), Mentions: []string{"weir"}}
+		docs = append(docs, &ingest.Prepared{ID: id, Chunks: []ingest.Chunk{chunk}, Entities: []pipeline.Entity{{ID: "weir"}}})
+	}
+	w, err := g.Write(t.Context(), docs)
+	if err != nil || len(sizes) != 2 || sizes[0] > 8<<20 || w.New != 2 || w.Mentions != 3 {
+		t.Errorf("%v, %v, %+v", err, sizes, w)
+	}
+	answer = `{"errors":["no"]}`
+	if w, err := g.Write(t.Context(), docs[:1]); err == nil || w.Mentions != 0 {
+		t.Errorf("%v, %+v", err, w)
+	}
+}
+
 // What relates the entities of a document is sent to the gateway's graph, after its
 // chunks, with the entities that it names.
 func TestGatewayRelations(t *testing.T) {
