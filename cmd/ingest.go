@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -62,6 +63,10 @@ func (c *ingestCmd) Run(e *env) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	defer context.AfterFunc(ctx, func() {
+		stop() // a second signal ends the process
+		fmt.Fprintln(e.err, "stopping when what is under way is written; a second signal stops at once")
+	})()
 	sink, release, err := c.sink(ctx, e)
 	if err != nil {
 		return err
@@ -251,6 +256,9 @@ func titles(files []ingest.File) []string {
 // sink opens what to write into; release closes it.
 func (c *ingestCmd) sink(ctx context.Context, e *env) (sink ingest.Sink, release func(), err error) {
 	if c.URL != "" {
+		if u, err := url.Parse(c.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return nil, nil, fmt.Errorf("--url %q is no address of a gateway; write it as http://127.0.0.1:8080", c.URL)
+		}
 		return &ingest.Gateway{URL: c.URL, Key: c.Key, Collection: c.Collection, Client: &http.Client{Timeout: 5 * time.Minute}}, func() {}, nil
 	}
 	src, err := source(c.Config)

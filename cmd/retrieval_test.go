@@ -67,6 +67,8 @@ func TestIngest(t *testing.T) {
 	f(1, "", "name files or folders")
 	f(1, "", "name files or folders", "--sample", docs)
 	f(1, "", "nowhere", filepath.Join(dir, "nowhere"))
+	f(1, "", `--url "localhost:8080" is no address of a gateway; write it as http://`, "--url", "localhost:8080", docs)
+	f(1, "", `--url "127.0.0.1:8080" is no address`, "--url", "127.0.0.1:8080", docs)
 	f(1, "", "titles, triples:FILE or extract", "--graph", "magic", docs)
 	f(1, "", `--store "other" is no store of passages; there is: kb`, "--store", "other", docs)
 	status, _, errOut := at(t, "ingest", "--config", file+".memory", docs)

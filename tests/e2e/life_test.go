@@ -3,10 +3,12 @@ package e2e
 import (
 	"bufio"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -100,6 +102,47 @@ func TestStopTwice(t *testing.T) {
 		t.Errorf("a stream that was cut looks whole: %s", got)
 	}
 	_ = g.Wait(t)
+}
+
+// TestIngestStopTwice: a signal waits for what is being written, a second one does not.
+func TestIngestStopTwice(t *testing.T) {
+	t.Parallel()
+	asked, hold := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		once.Do(func() { close(asked) })
+		<-hold
+	}))
+	defer server.Close()
+	defer close(hold)
+	file := filepath.Join(t.TempDir(), "a.txt")
+	if err := os.WriteFile(file, []byte("A weir."), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log := &harness.Log{}
+	cmd := exec.Command(harness.Binary(t), "ingest", "--url", server.URL, file)
+	cmd.Env, cmd.Stdout, cmd.Stderr = harness.CleanEnv(), log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	<-asked
+	for _, said := range []string{"a second signal stops at once", ""} {
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		harness.Until(t, "the command has heard", func() bool { return strings.Contains(log.String(), said) })
+	}
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("what was given up looks done")
+		}
+	case <-time.After(20 * time.Second):
+		_ = cmd.Process.Kill()
+		t.Errorf("does not stop\n%s", log)
+	}
 }
 
 // TestReload: SIGHUP takes a good file and leaves a bad one.
