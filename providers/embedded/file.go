@@ -96,6 +96,13 @@ func damaged(err error) error {
 	return err
 }
 
+// full reports that there was no room on the disk.
+func full(err error) bool {
+	const noRoom = 13
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code()&0xff == noRoom
+}
+
 // errDamaged is what we find wrong with a file ourselves.
 var errDamaged = errors.New("it is not whole")
 
@@ -188,12 +195,14 @@ func (f *file) create(ctx context.Context) error {
 
 // whole reports what is wrong with a file that is not new.
 func (f *file) whole(ctx context.Context) error {
-	if _, err := f.write.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+	_, err := f.write.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	if err != nil && !full(err) {
 		return err
 	}
 	if f.path == "" {
 		return nil
 	}
+	logged := err != nil // the disk is full: what is in the log stays there, and is read from it
 	in, err := os.Open(f.path)
 	if err != nil {
 		return err
@@ -213,7 +222,7 @@ func (f *file) whole(ctx context.Context) error {
 	if page == 1 {
 		page = 64 << 10
 	}
-	if want := page * int64(binary.BigEndian.Uint32(head[28:])); info.Size() < want {
+	if want := page * int64(binary.BigEndian.Uint32(head[28:])); info.Size() < want && !logged {
 		return fmt.Errorf("%w: it has %d bytes and should have %d", errDamaged, info.Size(), want)
 	}
 	if info.Size() > wholeCheck {
