@@ -131,6 +131,15 @@ func (f *file) openDisk(ctx context.Context, durability string) (err error) {
 	if f.guard, err = guard(f.path + ".lock"); err != nil {
 		return err
 	}
+	// SQLite would let everybody read the documents of all tenants; its log takes after
+	// the file. One that is there keeps the permissions that it was given.
+	made, err := os.OpenFile(f.path, os.O_RDONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := made.Close(); err != nil {
+		return err
+	}
 	sync := "normal"
 	if durability == DurablePower {
 		sync = "full"

@@ -1,9 +1,40 @@
 package embedded
 
 import (
+	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 )
+
+// The documents of all tenants are for the eyes of the owner, unless somebody says
+// otherwise.
+func TestPermissions(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("has other permissions")
+	}
+	path := filepath.Join(t.TempDir(), "kb.db")
+	for _, want := range []os.FileMode{0o600, 0o640} {
+		in, err := openFile(t.Context(), path, DurableProcess)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := in.write.ExecContext(t.Context(), "DELETE FROM points"); err != nil {
+			t.Error(err)
+		}
+		for _, name := range []string{path, path + "-wal"} {
+			if info, err := os.Stat(name); err != nil || info.Mode().Perm() != want {
+				t.Errorf("%s: %v, %v; want %v", name, info.Mode(), err, want)
+			}
+		}
+		if err := in.close(); err != nil {
+			t.Error(err)
+		}
+		if err := os.Chmod(path, 0o640); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
 
 // A pragma that SQLite does not know is ignored without a word, so what the
 // settings come to is asked for.
