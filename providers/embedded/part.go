@@ -12,6 +12,16 @@ type collection struct {
 	parts map[string]*part // by tenant
 }
 
+// empty reports whether no tenant has a point in it. The caller is the only writer.
+func (c *collection) empty() bool {
+	for _, p := range c.parts {
+		if p.alive > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // A part is one tenant's points of one collection, as far as searching needs
 // them in memory. Tenants share no index, so a search costs what the tenant
 // itself has stored, and nothing that it answers depends on another's texts.

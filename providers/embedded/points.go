@@ -81,19 +81,18 @@ func (s *store) Upsert(ctx context.Context, u pipeline.Upsert) (pipeline.Upserte
 	}
 	defer s.unlock()
 	c := s.collections[u.Collection] // nobody else writes now
-	if c != nil && c.dims != dims {
+	// A collection that has been emptied is open to another model.
+	fresh := c == nil || c.dims != dims && c.empty()
+	if !fresh && c.dims != dims {
 		return out, mismatch(u.Collection, c.dims, dims)
 	}
 	var written []draft
-	fresh := c == nil
 	err = s.change(ctx, "index points", func(tx *sql.Tx) error {
 		if fresh {
 			c = &collection{dims: dims, turn: newRotation(dims), parts: map[string]*part{}}
-			made, err := tx.Exec("INSERT INTO collections (name, dims) VALUES (?, ?)", u.Collection, dims)
+			err := tx.QueryRow("INSERT INTO collections (name, dims) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET dims = excluded.dims RETURNING key",
+				u.Collection, dims).Scan(&c.key)
 			if err != nil {
-				return err
-			}
-			if c.key, err = made.LastInsertId(); err != nil {
 				return err
 			}
 		}

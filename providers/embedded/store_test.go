@@ -1,6 +1,7 @@
 package embedded_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -186,6 +187,48 @@ func TestRestartWithoutVectors(t *testing.T) {
 		info, _ := s.Collection(t.Context(), "t", "kb")
 		if err != nil || len(legs.Sparse) != 1 || legs.Sparse[0].Metadata != nil || info.Points != 2 || info.Dimensions != 0 {
 			t.Errorf("found %v in %+v, %v", legs, info, err)
+		}
+	})
+}
+
+// Once nobody has anything in a collection, it takes vectors of another length, and not
+// before.
+func TestAnotherModel(t *testing.T) {
+	put := func(s embedded.Store, tenant, doc string, vector ...float32) error {
+		p := pipeline.Point{Passage: pipeline.Passage{ID: pipeline.PointID(tenant, "kb", doc, "", 0), DocID: doc, Text: doc}, Vector: vector}
+		_, err := s.Upsert(t.Context(), pipeline.Upsert{Tenant: tenant, Collection: "kb", Points: []pipeline.Point{p}})
+		return err
+	}
+	refused := func(err error) bool {
+		e, ok := errors.AsType[*pipeline.Error](err)
+		return ok && e.Status == 409
+	}
+	write := func(s embedded.Store) {
+		drop := func(tenant, doc string) {
+			t.Helper()
+			if n, err := s.Delete(t.Context(), tenant, "kb", doc); err != nil || n != 1 {
+				t.Error(n, err)
+			}
+		}
+		if err := errors.Join(put(s, "a", "one", 1, 2, 3), put(s, "b", "one", 1, 2, 3)); err != nil {
+			t.Fatal(err)
+		}
+		drop("a", "")
+		if err := put(s, "a", "one", 1, 2); !refused(err) {
+			t.Error("another tenant has points:", err)
+		}
+		drop("b", "one")
+		if err := put(s, "a", "one", 1, 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reopened(t, filepath.Join(t.TempDir(), "kb.db"), write, func(s embedded.Store) {
+		if err := put(s, "b", "two", 1, 2, 3); !refused(err) {
+			t.Error("of the old length:", err)
+		}
+		found, err := s.Search(t.Context(), pipeline.SearchQuery{Tenant: "a", Collection: "kb", Vector: []float32{1, 2}, Text: "one", Limit: 5})
+		if err != nil || len(found.Dense) != 1 || len(found.Sparse) != 1 {
+			t.Errorf("%+v, %v", found, err)
 		}
 	})
 }
