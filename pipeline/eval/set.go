@@ -101,7 +101,7 @@ func (f folder) decode(name string, v any) error {
 	}
 	b, err := fs.ReadFile(f.fsys, path.Join(f.dir, name))
 	if err == nil {
-		err = json.Unmarshal(b, v)
+		err = json.Unmarshal(bytes.TrimPrefix(b, []byte("\uFEFF")), v)
 	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path.Join(f.dir, name), err)

@@ -158,6 +158,7 @@ func ReadTriples(r io.Reader) (*Triples, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read triples: %w", err)
 	}
+	b = bytes.TrimPrefix(b, []byte("\uFEFF"))
 	docs, err := hippo(b)
 	if err != nil {
 		return nil, fmt.Errorf("triples: %w", err)
@@ -202,14 +203,18 @@ func hippo(b []byte) ([]facts, error) {
 }
 
 func (t *Triples) add(f *facts) error {
-	switch {
-	case f.DocID != "":
-		t.byID[f.DocID] = f
-	case f.Text != "":
-		t.byText[squeeze(f.Title+"\n"+f.Text)] = f
-	default:
+	all, key := t.byID, f.DocID
+	if key == "" {
+		all, key = t.byText, squeeze(f.Title+"\n"+f.Text)
+	}
+	if f.DocID == "" && f.Text == "" {
 		return errors.New("neither doc_id nor text tells what document it is about")
 	}
+	if before := all[key]; before != nil { // a document may have several lines
+		f.Entities, f.Named = append(before.Entities, f.Entities...), append(before.Named, f.Named...)
+		f.Triples, f.Said = append(before.Triples, f.Triples...), append(before.Said, f.Said...)
+	}
+	all[key] = f
 	return nil
 }
 

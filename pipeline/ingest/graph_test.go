@@ -65,6 +65,8 @@ func TestTriples(t *testing.T) {
 	f(`{"docs":[{"title":"Ada","text":"Ada  built it.","extracted_entities":["Oak","ADA"],"extracted_triples":[["Ada","built (in 1824)","The Mill"],["Ada","x"],["Ada","is","ada"]]}],"mean":NaN}`)
 	f("\n{\"doc_id\":\"d\",\"triples\":[[\"Ada\",\"built in 1824\",\"The  mill\"]],\"entities\":[\"Oak\"]}\n")
 
+	f("\uFEFF{\"doc_id\":\"d\",\"triples\":[[\"Ada\",\"built in 1824\",\"The mill\"]]}\r\n{\"doc_id\":\"d\",\"entities\":[\"Oak\"]}\r\n")
+
 	if _, err := ReadTriples(strings.NewReader("{\"doc_id\":\"d\"}\n{\"triples\":[]}")); err == nil || !strings.Contains(err.Error(), "line 2") {
 		t.Errorf("a line about no document: %v", err)
 	}
