@@ -137,7 +137,10 @@ func (r *run) documents(f File) ([]*Prepared, error) {
 	var docs []*Prepared
 	for _, parts := range Join(list) {
 		id := parts[0].ID
-		if other, taken := r.ids[id]; taken {
+		switch other, taken := r.ids[id]; {
+		case taken && other == f.Prefix+f.Name:
+			return docs, fmt.Errorf("another file is the document %q already: an id is the path below the folder that was named, so name each file once, or the folder above both", id)
+		case taken:
 			return docs, fmt.Errorf("the document %q is in %s already", id, other)
 		}
 		r.ids[id] = f.Prefix + f.Name

@@ -266,6 +266,12 @@ func TestFailures(t *testing.T) {
 		t.Errorf("failed: %v", got)
 	}
 
+	twice := many(1)
+	p, err = ingest.Run(t.Context(), append(files(twice), files(twice)...), s, options())
+	if err != nil || len(p.Failed) != 1 || !strings.Contains(p.Failed[0].Error(), "name each file once, or the folder above both") {
+		t.Errorf("%v, %v", p.Failed, err)
+	}
+
 	down := errors.New("store is down")
 	calls := 0
 	o.Parallel = 1
