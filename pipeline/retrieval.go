@@ -94,7 +94,7 @@ type Range struct {
 }
 
 // An Upsert writes points of one collection. The collection is made on its
-// first write and never dropped or made anew.
+// first write and never dropped, nor made anew while there are points in it.
 type Upsert struct {
 	Tenant, Collection string
 	Points             []Point
@@ -132,6 +132,14 @@ type VectorStore interface {
 	Delete(ctx context.Context, tenant, collection, docID string) (int, error)
 	// Collection describes a collection; its error is that of Search.
 	Collection(ctx context.Context, tenant, collection string) (CollectionInfo, error)
+}
+
+// A Recaller is a VectorStore that knows beforehand what an Upsert with SkipUnchanged
+// would leave alone, so that nobody need make vectors of it.
+type Recaller interface {
+	// Unchanged reports for each point whether it is stored with the same Digest.
+	// Vectors are not looked at.
+	Unchanged(ctx context.Context, tenant, collection string, points []Point) ([]bool, error)
 }
 
 // An Entity is a node of the knowledge graph.

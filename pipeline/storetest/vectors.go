@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/headrace/headrace/pipeline"
@@ -168,9 +169,24 @@ func skipUnchanged(t *testing.T, store pipeline.VectorStore) {
 			t.Errorf("upserted %+v; want %+v", got, want)
 		}
 	}
-	put(pipeline.Upserted{Written: 2}, a, b)
-	put(pipeline.Upserted{Skipped: 2}, a, b)
 	b2 := s.point("d", 1, "changed", vector(0, 1), "")
+	recall := func(want ...bool) {
+		t.Helper()
+		if r, ok := store.(pipeline.Recaller); ok {
+			got := must[[]bool](t)(r.Unchanged(within(t), s.tenant, s.collection, []pipeline.Point{b2, a, b, a}))
+			if !slices.Equal(got, want) {
+				t.Errorf("unchanged: %v; want %v", got, want)
+			}
+			other := must[[]bool](t)(r.Unchanged(within(t), s.tenant+" other", s.collection, []pipeline.Point{a}))
+			if other[0] {
+				t.Error("a point is unchanged for a tenant who has none")
+			}
+		}
+	}
+	recall(false, false, false, false)
+	put(pipeline.Upserted{Written: 2}, a, b)
+	recall(false, true, true, true)
+	put(pipeline.Upserted{Skipped: 2}, a, b)
 	put(pipeline.Upserted{Written: 1, Skipped: 1}, a, b2)
 	// The digest decides, whatever the rest is like.
 	lie := s.point("d", 0, "lie", vector(1, 0), "")

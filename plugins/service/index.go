@@ -160,7 +160,14 @@ func (h *indexEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pip
 	if j.entities && h.graph == nil {
 		return unavailable("neo4j")
 	}
-	dim, err := h.vectors(ctx, j)
+	out := indexReply{OK: true, Collection: j.Collection + "_" + j.Tenant, IDs: []string{}, Errors: []string{}}
+	h.digests(j)
+	for i := range j.Points {
+		out.IDs = append(out.IDs, j.Points[i].ID)
+	}
+	if out.Skipped, err = h.skip(ctx, j); err == nil {
+		out.Dim, err = h.vectors(ctx, j)
+	}
 	if err != nil {
 		return gone(ex, "index_error", err)
 	}
@@ -169,10 +176,7 @@ func (h *indexEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pip
 		h.log.Warn("chunks could not be written", err)
 		return gone(ex, "index_error", err)
 	}
-	out := indexReply{OK: true, Upserted: done.Written, Dim: dim, Collection: j.Collection + "_" + j.Tenant, Skipped: done.Skipped, IDs: []string{}, Errors: []string{}}
-	for i := range j.Points {
-		out.IDs = append(out.IDs, j.Points[i].ID)
-	}
+	out.Upserted, out.Skipped = done.Written, out.Skipped+done.Skipped
 	if j.entities {
 		j.write.Tenant = j.Tenant
 		if _, err := h.graph.Write(ctx, j.write); err != nil {
@@ -190,26 +194,68 @@ func sentence(err error) string {
 	return err.Error()
 }
 
-// vectors completes the points with vectors and digests.
-func (h *indexEndpoint) vectors(ctx context.Context, j *job) (dim int, err error) {
+// digests completes the points with digests.
+func (h *indexEndpoint) digests(j *job) {
 	model := ""
 	if h.embedder != nil {
-		vectors, err := h.embedder.Embed(ctx, j.texts, pipeline.ForStoring)
-		if err != nil {
-			return 0, err
-		}
-		if len(vectors) != len(j.Points) {
-			return 0, fmt.Errorf("embed %d texts: %d vectors", len(j.Points), len(vectors))
-		}
-		for i, v := range vectors {
-			j.Points[i].Vector = v
-		}
-		dim, model = len(vectors[0]), h.embedder.Model()
+		model = h.embedder.Model()
 	}
 	for i := range j.Points {
 		j.Points[i].Digest = digest(&j.Points[i].Passage, model)
 	}
-	return dim, nil
+}
+
+// skip takes out of a job what is to be left alone, of which no vectors are made then.
+// Of points with one id the last is the one that counts.
+func (h *indexEndpoint) skip(ctx context.Context, j *job) (skipped int, err error) {
+	store, ok := h.store.(pipeline.Recaller)
+	if !ok || !j.SkipUnchanged {
+		return 0, nil
+	}
+	same, err := store.Unchanged(ctx, j.Tenant, j.Collection, j.Points)
+	if err != nil {
+		return 0, err
+	}
+	unchanged := map[string]bool{}
+	for i := range j.Points {
+		unchanged[j.Points[i].ID] = same[i]
+	}
+	points, texts := j.Points[:0], j.texts[:0]
+	for i, p := range j.Points {
+		if !unchanged[p.ID] {
+			points, texts = append(points, p), append(texts, j.texts[i])
+		}
+	}
+	j.Points, j.texts = points, texts
+	for _, is := range unchanged {
+		if is {
+			skipped++
+		}
+	}
+	return skipped, nil
+}
+
+// vectors completes the points with vectors, and returns their length, or that of what
+// is stored where there are no points any more.
+func (h *indexEndpoint) vectors(ctx context.Context, j *job) (dim int, err error) {
+	if h.embedder == nil {
+		return 0, nil
+	}
+	if len(j.Points) == 0 {
+		info, err := h.store.Collection(ctx, j.Tenant, j.Collection)
+		return info.Dimensions, err
+	}
+	vectors, err := h.embedder.Embed(ctx, j.texts, pipeline.ForStoring)
+	if err != nil {
+		return 0, err
+	}
+	if len(vectors) != len(j.Points) {
+		return 0, fmt.Errorf("embed %d texts: %d vectors", len(j.Points), len(vectors))
+	}
+	for i, v := range vectors {
+		j.Points[i].Vector = v
+	}
+	return len(vectors[0]), nil
 }
 
 // digest is that of everything indexed. Lengths go before the parts: no two

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/headrace/headrace/pipeline"
@@ -31,12 +32,14 @@ stores:
   vectors: { hash_embedder: { dimensions: 64 } }
   words: { lexical_reranker: {} }
   graph: { queries: {} }
+  counted: { counted: {} }
 routes:
   - { match: { path: /chat }, chain: [ serve_chat: {}, upstream: {} ] }
   - { match: { path: /lenient }, chain: [ serve_chat: { lenient_models: true }, upstream: {} ] }
   - { match: { path: /embed }, chain: [ serve_embed: {}, upstream: {} ] }
   - { match: { path: /rerank }, chain: [ serve_rerank: { with: words }, upstream: {} ] }
   - { match: { path: /index/chunks }, chain: [ serve_index: { store: kb, embedder: vectors, graph: kb } ] }
+  - { match: { path: /index/counted }, chain: [ serve_index: { store: kb, embedder: counted } ] }
   - { match: { path: /search }, chain: [ serve_search: { store: kb, embedder: vectors } ] }
   - { match: { path: /retrieve }, chain: [ serve_retrieve: {}, found: {} ] }
   - { match: { path: /graph/upsert }, chain: [ serve_upsert: { graph: kb } ] }
@@ -52,6 +55,20 @@ type queries struct{}
 
 func (queries) QueryGraph(_ context.Context, q pipeline.GraphQuery) ([][]byte, bool, error) {
 	return [][]byte{q.Params}, strings.Contains(q.Text, "cut"), nil
+}
+
+// A counted embedder notes what it was given.
+type counted struct{ texts []string }
+
+func (*counted) Model() string { return "counted" }
+
+func (c *counted) Embed(_ context.Context, texts []string, _ pipeline.Purpose) ([][]float32, error) {
+	c.texts = append(c.texts, texts...)
+	out := make([][]float32, len(texts))
+	for i := range out {
+		out[i] = []float32{1, 2}
+	}
+	return out, nil
 }
 
 // upstream answers what the texts direct.
@@ -109,22 +126,24 @@ var found = pipeline.HandlerFunc(func(_ context.Context, ex *pipeline.Exchange, 
 })
 
 type rig struct {
-	t      *testing.T
-	s      *config.Snapshot
-	policy *pipeline.Policy
+	t       *testing.T
+	s       *config.Snapshot
+	policy  *pipeline.Policy
+	counted *counted
 }
 
 func start(t *testing.T) *rig {
 	t.Helper()
+	r := &rig{t: t, counted: &counted{}}
 	reg := Plugins.With(embedded.Component, embedder.Hash, reranker.Lexical,
 		pipetest.Fixed[pipeline.Handler]("upstream", upstream), pipetest.Fixed[pipeline.Handler]("found", found),
-		pipetest.Fixed[pipeline.GraphQuerier]("queries", queries{}))
-	s, err := config.Load(context.Background(), config.Source{File: "test.yaml", Data: []byte(file)}, reg, slog.New(slog.DiscardHandler), nil)
-	if err != nil {
+		pipetest.Fixed[pipeline.GraphQuerier]("queries", queries{}), pipetest.Fixed[pipeline.Embedder]("counted", r.counted))
+	var err error
+	if r.s, err = config.Load(context.Background(), config.Source{File: "test.yaml", Data: []byte(file)}, reg, slog.New(slog.DiscardHandler), nil); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Release)
-	return &rig{t: t, s: s}
+	t.Cleanup(r.s.Release)
+	return r
 }
 
 // ask sends a request as the edge would.
@@ -249,6 +268,30 @@ func TestUnusable(t *testing.T) {
 	scores(`{"results":[{"index":0,"score":1},{"index":1,"score":1},{"index":1,"score":2}]}`, 502, "rerank_error")
 	scores(`[{"index":0,"score":1},{"index":1,"score":2}]`, 502, "rerank_error")
 	scores(`{"error":"down"}`, 502, "rerank_error")
+}
+
+// What is left alone is not embedded either. Of chunks with one id the last counts.
+func TestSkipUnchanged(t *testing.T) {
+	r := start(t)
+	f := func(mode, chunks string, upserted, skipped, ids int, embedded ...string) {
+		t.Helper()
+		r.counted.texts = nil
+		status, said := r.ask("/index/counted", `{"collection":"kb2","mode":"`+mode+`","chunks":[`+chunks+`]}`)
+		want := fmt.Sprintf(`{"ok":true,"upserted":%d,"dim":2,"collection":"kb2_default","skipped":%d,"ids":["`, upserted, skipped)
+		if status != 200 || !strings.HasPrefix(said, want) || strings.Count(said, "-") != 4*ids {
+			t.Errorf("%d %s", status, said)
+		}
+		if diff := cmp.Diff(embedded, r.counted.texts); diff != "" {
+			t.Error(diff)
+		}
+	}
+	const one, two, three = `{"doc_id":"d","chunk_id":"1","text":"one"}`, `{"doc_id":"d","chunk_id":"2","text":"two"}`, `{"doc_id":"d","chunk_id":"1","text":"three"}`
+	f("skip_unchanged", one+","+two, 2, 0, 2, "one", "two")
+	f("skip_unchanged", one+","+two, 0, 2, 2)
+	f("skip_unchanged", three+","+two, 1, 1, 2, "three")
+	f("skip_unchanged", one+","+three, 0, 1, 2)
+	f("skip_unchanged", three+","+one, 1, 0, 2, "three", "one")
+	f("upsert", one, 1, 0, 1, "one")
 }
 
 func TestDocuments(t *testing.T) {

@@ -85,6 +85,32 @@ func (s *Store) changed(ctx context.Context, name string, u pipeline.Upsert) ([]
 	return write, nil
 }
 
+// Unchanged implements pipeline.Recaller.
+func (s *Store) Unchanged(ctx context.Context, tenant, collection string, points []pipeline.Point) ([]bool, error) {
+	out := make([]bool, len(points))
+	name, err := s.nameOf(collection)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(points))
+	for i := range points {
+		ids[i] = points[i].ID
+	}
+	stored, err := s.get(ctx, name, ids, client.NewWithPayloadInclude(fieldTenant, fieldDigest))
+	if err != nil {
+		if missing(err) {
+			return out, nil
+		}
+		return nil, err
+	}
+	for i := range points {
+		if old, ok := stored[canonical(ids[i])]; ok && old.GetPayload()[fieldTenant].GetStringValue() == tenant {
+			out[i] = old.GetPayload()[fieldDigest].GetStringValue() == hex.EncodeToString(points[i].Digest[:])
+		}
+	}
+	return out, nil
+}
+
 func point(tenant string, p *pipeline.Point, known schema) *client.PointStruct {
 	vectors := map[string]*client.Vector{}
 	if known.dimensions > 0 {
