@@ -45,7 +45,11 @@ func (b *bar) show(p ingest.Progress) {
 	b.draw(p)
 }
 
-const barWidth = 30
+const barWidth = 20
+
+// A line that is too long for the terminal is cut there. Were it wrapped, only the last
+// part of it would be drawn over.
+const wrapOff, wrapOn = "\x1b[?7l", "\x1b[?7h"
 
 func (b *bar) draw(p ingest.Progress) {
 	text := fmt.Sprintf("%d of %d files, %d chunks written, %d unchanged, %d failed", p.Files, p.AllFiles, p.New, p.Unchanged, len(p.Failed))
@@ -54,7 +58,7 @@ func (b *bar) draw(p ingest.Progress) {
 		return
 	}
 	full := barWidth * p.Files / max(p.AllFiles, 1)
-	fmt.Fprintf(b.out, "\r\x1b[K[%s%s] %s", strings.Repeat("#", full), strings.Repeat(" ", barWidth-full), text)
+	fmt.Fprintf(b.out, "\r\x1b[K"+wrapOff+"[%s%s] %s"+wrapOn, strings.Repeat("#", full), strings.Repeat(" ", barWidth-full), text)
 }
 
 // end leaves the last state standing on a terminal.
