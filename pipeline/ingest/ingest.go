@@ -40,9 +40,15 @@ func (e *FileError) Error() string { return fmt.Sprintf("%s: %v", e.File, e.Err)
 func (e *FileError) Unwrap() error { return e.Err }
 
 // metadata is what is stored with each chunk of d: what the document says of
-// itself, and its title and url.
+// itself, its title and url, and where the chunk stands, unless the document has
+// something of its own under that name.
 func (d *Document) metadata(heading string) []byte {
 	m := map[string]any{}
+	for k, v := range map[string]string{"source": d.Source, "heading": heading, "part": d.Part} {
+		if v != "" {
+			m[k] = v
+		}
+	}
 	if d.Metadata != nil {
 		var own map[string]json.RawMessage
 		if json.Unmarshal(d.Metadata, &own) == nil {
@@ -51,7 +57,7 @@ func (d *Document) metadata(heading string) []byte {
 			}
 		}
 	}
-	for k, v := range map[string]string{"title": d.Title, "url": d.URL, "source": d.Source, "heading": heading, "part": d.Part} {
+	for k, v := range map[string]string{"title": d.Title, "url": d.URL} {
 		if v != "" {
 			m[k] = v
 		}

@@ -52,6 +52,22 @@ func TestRead(t *testing.T) {
 		Document{ID: "a.jsonl#4", Text: "three"})
 }
 
+// What a document says of itself is not lost to what we know of it.
+func TestMetadata(t *testing.T) {
+	f := func(line, want string) {
+		t.Helper()
+		docs, err := Read(fstest.MapFS{"a.jsonl": {Data: []byte(line)}}, "a.jsonl", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, string(Prepare(Splitter{Size: 100}, docs).Chunks[0].Metadata)); diff != "" {
+			t.Error(diff)
+		}
+	}
+	f(`{"doc_id":"d","id":"p","text":"x","title":"T","metadata":{"page":3}}`, `{"page":3,"part":"p","source":"a.jsonl","title":"T"}`)
+	f(`{"doc_id":"d","id":"p","text":"x","metadata":{"source":"wiki","part":null,"title":"own"}}`, `{"part":null,"source":"wiki","title":"own"}`)
+}
+
 func TestReadRefuses(t *testing.T) {
 	f := func(name, text, want string) {
 		t.Helper()
