@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/headrace/headrace/pipeline"
@@ -139,6 +140,19 @@ func Message(body []byte) string {
 	}
 	msg, _ := chat.Text(chat.Get(body, "error", "message"))
 	return msg
+}
+
+// Only refuses every method but those in allow, which is as the header Allow lists
+// them.
+func Only(ex *pipeline.Exchange, allow string) error {
+	method := string(ex.Request.Header.Method())
+	for known := range strings.SplitSeq(allow, ", ") {
+		if method == known {
+			return nil
+		}
+	}
+	ex.Response.Header.Set("Allow", allow)
+	return Fail(405, "method_not_allowed", "Method Not Allowed")
 }
 
 // A Reader reads the fields of one JSON object.

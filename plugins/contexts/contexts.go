@@ -10,6 +10,7 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/headrace/headrace/pipeline"
@@ -55,6 +56,13 @@ type handler struct{ contexts *rag.Contexts }
 
 // Handle implements pipeline.Handler.
 func (h *handler) Handle(_ context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
+	if h := &ex.Request.Header; !h.IsGet() && !h.IsHead() {
+		ex.Response.Header.Set("Allow", "GET, HEAD")
+		return &pipeline.Error{
+			Status: 405, Code: "method_not_allowed", Fault: pipeline.CallerFault,
+			Err: fmt.Errorf("%s is not allowed on a context; use GET", h.Method()),
+		}
+	}
 	path, _, _ := bytes.Cut(ex.Request.Header.RequestURI(), []byte("?"))
 	id := path[bytes.LastIndexByte(path, '/')+1:]
 	value, ok := h.contexts.Get(rag.Tenant(ex), string(id))

@@ -63,6 +63,9 @@ type asked struct {
 const maxGraph = 10_000
 
 func (h *retrieveEndpoint) parse(ex *pipeline.Exchange) (*asked, error) {
+	if err := detail.Only(ex, "POST"); err != nil {
+		return nil, err
+	}
 	r, err := detail.Read(ex)
 	if err != nil {
 		return nil, err

@@ -150,6 +150,7 @@ func start(t *testing.T) *rig {
 func (r *rig) ask(path, body string) (int, string) {
 	r.t.Helper()
 	ex := pipeline.Acquire(r.t.Context())
+	ex.Request.Header.SetMethod("POST")
 	defer ex.Release()
 	ex.Models = pipeline.NewModels([]*pipeline.Model{{Name: "rag-answer"}, {Name: "local-embed"}, {Name: "m"}})
 	ex.Request.Body = []byte(body)
@@ -331,6 +332,7 @@ stores: { kb: { kb: {} }, slow: { slow: {} } }
 routes: [ { match: { path: /search }, chain: [ serve_search: { store: kb, embedder: slow } ] } ]
 `)
 	ex := pipeline.Acquire(t.Context())
+	ex.Request.Header.SetMethod("POST")
 	defer ex.Release()
 	ex.Request.Body = []byte(`{"query":"apple"}`)
 	time.AfterFunc(20*time.Millisecond, func() { ex.Scope().Cancel(pipeline.ErrClientGone) })
@@ -435,6 +437,7 @@ func TestWithoutStores(t *testing.T) {
 			t.Fatal(err)
 		}
 		ex := pipeline.Acquire(t.Context())
+		ex.Request.Header.SetMethod("POST")
 		defer ex.Release()
 		ex.Request.Body = []byte(body)
 		if e, ok := errors.AsType[*pipeline.Error](h.Handle(ex.Context(), ex, nil)); !ok || e.Status != 503 || e.Code != "store_unavailable" || e.RetryAfter == 0 {

@@ -126,8 +126,7 @@ func (h *handler) route(ctx context.Context, ex *pipeline.Exchange, method strin
 	default:
 		return detail.Fail(404, "unknown_path", "Not Found")
 	}
-	ex.Response.Header.Set("Allow", allow)
-	return detail.Fail(405, "method_not_allowed", "Method Not Allowed")
+	return detail.Only(ex, allow)
 }
 
 type tenant struct {

@@ -125,4 +125,8 @@ func TestRetrieveErrors(t *testing.T) {
 	f(g.Root+"/v1/retrieve", `{"query":" "}`, 400, `{"error":{"message":"query must be non-empty"`)
 	f(g.Root+"/retrieve", `{"query":5}`, 422, `{"detail":[{"type":"string_type","loc":["body","query"]`)
 	f(g.Root+"/retrieve", `{"query":" "}`, 400, `{"detail":"query must be non-empty"}`)
+	// Nor are they an upstream's, for a method that it might know.
+	f(g.Root+"/v1/retrieve", "", 405, `"code":"method_not_allowed"`)
+	f(g.Root+"/retrieve", "", 405, `{"detail":"Method Not Allowed"}`)
+	f(g.Root+"/v1/rag/contexts/x", `{}`, 405, "POST is not allowed on a context; use GET")
 }
