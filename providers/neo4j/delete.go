@@ -7,35 +7,35 @@ import (
 )
 
 const dropChunks = `
-MATCH (c:Chunk {tenant: $tenant, doc_id: $doc}) OPTIONAL MATCH (c)-[:MENTIONS]->(e:Entity)
+MATCH (c:Chunk {tenant: $p.tenant, doc_id: $p.doc}) OPTIONAL MATCH (c)-[:MENTIONS]->(e:Entity)
 WITH collect(DISTINCT c) AS cs, collect(DISTINCT e.key) AS keys
 FOREACH (c IN cs | DETACH DELETE c) RETURN keys, size(cs) AS n`
 
 const dropDocument = `
-MATCH (d:Document {key: $doc_key}) OPTIONAL MATCH (d)-[:NAMES]->(e:Entity)
+MATCH (d:Document {key: $p.doc_key}) OPTIONAL MATCH (d)-[:NAMES]->(e:Entity)
 WITH d, collect(e.key) AS keys DETACH DELETE d RETURN keys`
 
 const dropRelations = `
-UNWIND $keys AS k MATCH (:Entity {key: k})-[r]-(:Entity) WHERE $doc IN r.doc_ids
-WITH DISTINCT r SET r.doc_ids = [x IN r.doc_ids WHERE x <> $doc]
+UNWIND $p.keys AS k MATCH (:Entity {key: k})-[r]-(:Entity) WHERE $p.doc IN r.doc_ids
+WITH DISTINCT r SET r.doc_ids = [x IN r.doc_ids WHERE x <> $p.doc]
 WITH r WHERE size(r.doc_ids) = 0 WITH collect(r) AS rs
 FOREACH (r IN rs | DELETE r) RETURN size(rs) AS n`
 
 const dropEntities = `
-UNWIND $keys AS k MATCH (e:Entity {key: k}) WHERE NOT EXISTS { (e)--() }
+UNWIND $p.keys AS k MATCH (e:Entity {key: k}) WHERE NOT EXISTS { (e)--() }
 WITH collect(DISTINCT e) AS es
 FOREACH (e IN es | DELETE e) RETURN size(es) AS n`
 
 // Everything of a tenant goes in transactions of its own: one would hold it all
 // in memory. The second condition is what makes it an index seek.
 var dropTenant = []string{
-	`MATCH (e:Entity {tenant: $tenant}) WHERE e.norm IS NOT NULL MATCH (e)-[r]->(:Entity)
+	`MATCH (e:Entity {tenant: $p.tenant}) WHERE e.norm IS NOT NULL MATCH (e)-[r]->(:Entity)
 CALL (r) { DELETE r } IN TRANSACTIONS OF 1000 ROWS RETURN count(*) AS n`,
-	`MATCH (c:Chunk {tenant: $tenant}) WHERE c.doc_id IS NOT NULL
+	`MATCH (c:Chunk {tenant: $p.tenant}) WHERE c.doc_id IS NOT NULL
 CALL (c) { DETACH DELETE c } IN TRANSACTIONS OF 1000 ROWS RETURN count(*) AS n`,
-	`MATCH (e:Entity {tenant: $tenant}) WHERE e.norm IS NOT NULL
+	`MATCH (e:Entity {tenant: $p.tenant}) WHERE e.norm IS NOT NULL
 CALL (e) { DETACH DELETE e } IN TRANSACTIONS OF 1000 ROWS RETURN count(*) AS n`,
-	`MATCH (d:Document {tenant: $tenant}) WHERE d.id IS NOT NULL
+	`MATCH (d:Document {tenant: $p.tenant}) WHERE d.id IS NOT NULL
 CALL (d) { DETACH DELETE d } IN TRANSACTIONS OF 1000 ROWS RETURN 0 AS n`,
 }
 
@@ -84,7 +84,7 @@ func (s *Store) deleteTenant(ctx context.Context, tenant string) (int, error) {
 		defer func() { _ = session.Close(ctx) }()
 		for _, statement := range dropTenant {
 			// Such statements are refused in a transaction of ours.
-			result, err := session.Run(ctx, statement, row{"tenant": tenant}, backstop(s.config.WriteTimeout))
+			result, err := session.Run(ctx, statement, wrapped(row{"tenant": tenant}), backstop(s.config.WriteTimeout))
 			if err != nil {
 				return err
 			}

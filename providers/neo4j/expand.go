@@ -16,19 +16,19 @@ import (
 // walked. That store does not tell whether it is documents that name an entity: one with
 // nothing but such edges comes last.
 const oneHop = `
-UNWIND $seeds AS s MATCH (e:Entity {key: s.key})
+UNWIND $p.seeds AS s MATCH (e:Entity {key: s.key})
 WITH e, toFloat(s.w) AS w, COUNT { (e)--() } AS deg, COUNT { (e)<-[:NAMES]-() } AS named
 WITH e, w, CASE WHEN deg > named THEN deg - named ELSE named END AS deg, deg > named AS more
-WITH e, CASE WHEN deg = 0 OR deg > $hub_cap THEN -1.0 WHEN more THEN w / deg ELSE 1e-9 * w / deg END AS score
+WITH e, CASE WHEN deg = 0 OR deg > $p.hub_cap THEN -1.0 WHEN more THEN w / deg ELSE 1e-9 * w / deg END AS score
 WITH collect(e) AS es, collect(score) AS scores
 CALL (es, scores) {
   UNWIND range(0, size(es) - 1) AS i
   WITH es[i] AS e, scores[i] AS score WHERE score >= 0
-  WITH e, score ORDER BY score DESC, e.key LIMIT $max_seeds
+  WITH e, score ORDER BY score DESC, e.key LIMIT $p.max_seeds
   CALL (e) { MATCH (e)-[r]-(n:Entity)
-    WHERE n.tenant = $tenant AND ($types IS NULL OR type(r) IN $types)
-    RETURN r, n ORDER BY coalesce(r.weight, 1.0) DESC, n.key, type(r) LIMIT $fanout }
-  WITH e, r, n, score ORDER BY score DESC, coalesce(r.weight, 1.0) DESC, e.key, n.key, type(r) LIMIT $max_edges
+    WHERE n.tenant = $p.tenant AND ($p.types IS NULL OR type(r) IN $p.types)
+    RETURN r, n ORDER BY coalesce(r.weight, 1.0) DESC, n.key, type(r) LIMIT $p.fanout }
+  WITH e, r, n, score ORDER BY score DESC, coalesce(r.weight, 1.0) DESC, e.key, n.key, type(r) LIMIT $p.max_edges
   RETURN collect([n.key, n.id, n.type, n.name, n.props_json, e.id, type(r), startNode(r) = e, r.props_json, score]) AS edges }
 RETURN [[e IN es | [e.key, e.id, e.type, e.name, e.props_json]], edges] AS rows`
 

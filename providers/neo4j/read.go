@@ -5,21 +5,20 @@ import (
 	"context"
 	"math"
 	"slices"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/headrace/headrace/pipeline"
 )
 
 const linkByName = `
-MATCH (e:Entity) WHERE e.tenant = $tenant AND e.norm IN $norms
-WITH e LIMIT $k
+MATCH (e:Entity) WHERE e.tenant = $p.tenant AND e.norm IN $p.norms
+WITH e LIMIT $p.k
 RETURN collect([e.id, e.norm, COUNT { (e)--() } - COUNT { (e)<-[:NAMES]-() }]) AS rows`
 
 // A score of zero is that of the tenant's own word alone.
 const linkByText = `
-CALL db.index.fulltext.queryNodes('` + textIndex + `', $q, {limit: $k}) YIELD node, score
-WHERE score > 0 AND node.tenant = $tenant RETURN collect([node.id, score]) AS rows`
+CALL db.index.fulltext.queryNodes('` + textIndex + `', $p.q, {limit: $p.k}) YIELD node, score
+WHERE score > 0 AND node.tenant = $p.tenant RETURN collect([node.id, score]) AS rows`
 
 // Link implements pipeline.GraphStore: by whole names, or where the text holds
 // none, by their words.
@@ -92,14 +91,14 @@ func ended(ctx context.Context) error {
 }
 
 const related = `
-UNWIND $chunks AS s MATCH (c:Chunk {key: s.key})-[:MENTIONS]->(e:Entity)
+UNWIND $p.chunks AS s MATCH (c:Chunk {key: s.key})-[:MENTIONS]->(e:Entity)
 WITH e, sum(1.0 / s.rank) AS w
 WITH e, w, COUNT { (e)<-[:MENTIONS]-() } AS df
-WHERE df > 1 AND df <= $hub_cap
-WITH e, w / df AS s ORDER BY s DESC, e.key LIMIT $max_seeds
-MATCH (e)<-[:MENTIONS]-(d:Chunk) WHERE d.tenant = $tenant AND NOT d.key IN $anchors
+WHERE df > 1 AND df <= $p.hub_cap
+WITH e, w / df AS s ORDER BY s DESC, e.key LIMIT $p.max_seeds
+MATCH (e)<-[:MENTIONS]-(d:Chunk) WHERE d.tenant = $p.tenant AND NOT d.key IN $p.anchors
 WITH d, e, s ORDER BY s DESC, e.key
-WITH d, sum(s) AS score, collect(e.id)[..5] AS via ORDER BY score DESC, d.key LIMIT $k
+WITH d, sum(s) AS score, collect(e.id)[..5] AS via ORDER BY score DESC, d.key LIMIT $p.k
 RETURN collect([d.id, d.doc_id, score, via]) AS rows`
 
 // Related implements pipeline.GraphStore.
@@ -133,27 +132,18 @@ func (s *Store) Related(ctx context.Context, q pipeline.RelatedQuery) ([]pipelin
 	return out, partly(ctx, len(out) > 0, err)
 }
 
-// rehearse runs each reading statement once for each shape of its parameters:
-// the server plans anew for a list of one, of up to ten, of up to a hundred.
+// rehearse runs each reading statement once. It ends with the first that fails.
 func (s *Store) rehearse(ctx context.Context) {
-	for _, n := range []int{1, 5, 50} {
-		names := make([]string, n)
-		keys := map[string]float64{}
-		w := wording{text: strings.Repeat("a", n)}
-		for i := range n {
-			names[i] = strings.Repeat("a", i+1)
-			keys[names[i]] = 1
-		}
-		w.words = [][2]int{{0, n}}
-		for i := 1; i < min(n, maxSpan); i++ {
-			w.words = append(w.words, [2]int{i, n})
-		}
-		_, _ = s.linkByName(ctx, pipeline.LinkQuery{Limit: 1}, &w)
-		_, _ = s.Related(ctx, pipeline.RelatedQuery{Chunks: names, Limit: 1, MaxSeeds: 1})
-		for _, types := range [][]string{nil, {"A"}, {"A", "B"}} {
-			x := expand(pipeline.ExpandQuery{MaxSeeds: 1, Fanout: 1, MaxNodes: 1, MaxEdges: 1, Types: types})
-			_ = s.hop(ctx, &x, keys)
-		}
+	w := wording{text: "a", words: [][2]int{{0, 1}}}
+	if _, err := s.linkByName(ctx, pipeline.LinkQuery{Limit: 1}, &w); err != nil {
+		return
+	}
+	if _, err := s.Related(ctx, pipeline.RelatedQuery{Chunks: []string{"a"}, Limit: 1, MaxSeeds: 1}); err != nil {
+		return
+	}
+	x := expand(pipeline.ExpandQuery{MaxSeeds: 1, Fanout: 1, MaxNodes: 1, MaxEdges: 1})
+	if err := s.hop(ctx, &x, map[string]float64{"a": 1}); err != nil {
+		return
 	}
 	_ = s.read(ctx, "link", linkByText, row{"q": terms("", "a"), "tenant": "", "k": 1}, func(cells) {})
 }

@@ -27,9 +27,14 @@ var schema = []keeper{
 
 const textIndex = "headrace_entity_text"
 
+// settle is the least time between two rehearsals.
+const settle = 5 * time.Second
+
 // prepare makes the schema, for as long as it takes to reach the server, and
-// has each reading statement planned once: the first run costs up to half a
-// second, more than a request has.
+// has each reading statement planned: the first run costs up to half a second, more
+// than a request has. The server plans them anew when it was started anew, or holds
+// much more than it did. A request that does not wait for that ends it, and so would
+// the next, were it not done here whenever one was late.
 func (s *Store) prepare(ctx context.Context) {
 	wait := 100 * time.Millisecond
 	for {
@@ -49,7 +54,19 @@ func (s *Store) prepare(ctx context.Context) {
 		wait = min(2*wait, 5*time.Second)
 	}
 	close(s.schema)
-	s.rehearse(ctx)
+	for {
+		s.rehearse(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(settle):
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.late:
+		}
+	}
 }
 
 func (s *Store) makeSchema(ctx context.Context) error {

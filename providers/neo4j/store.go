@@ -27,10 +27,11 @@ type Store struct {
 	plans     *lru.Cache[[sha256.Size]byte, time.Time] // when that of a client's query was last found harmless
 
 	// prepare makes the schema, in a goroutine that Close waits for. schema is
-	// closed once it is there.
+	// closed once it is there; late tells of reading calls whose time was up.
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	schema  chan struct{}
+	late    chan struct{}
 
 	seconds *prometheus.HistogramVec
 	calls   *prometheus.CounterVec
@@ -41,7 +42,7 @@ type row = map[string]any
 
 func newStore(c Config, d driver.DriverWithContext, env config.Env) (*Store, error) {
 	s := &Store{
-		config: c, driver: d, log: env.Log, schema: make(chan struct{}),
+		config: c, driver: d, log: env.Log, schema: make(chan struct{}), late: make(chan struct{}, 1),
 		bookmarks: driver.NewBookmarkManager(driver.BookmarkManagerConfig{}),
 	}
 	s.plans, _ = lru.New[[sha256.Size]byte, time.Time](judged) // fails for no size but zero
@@ -126,17 +127,22 @@ func (s *Store) warn(call string, err error) {
 	}
 }
 
+// wrapped makes the parameters of a statement members of one, $p: the server plans a
+// statement anew for each size of a string or a list among its parameters, in powers of
+// ten, and takes no notice of what is in a map.
+func wrapped(params row) row { return row{"p": params} }
+
 // read runs one statement in a read session. It returns one record with one list, of
 // which each gets the elements, lists in turn: the driver starts three goroutines for
 // each record, so that twenty of them cost more than what they say. A connection that
 // the server has closed meanwhile is noticed only in use: the next one gets a try.
 func (s *Store) read(ctx context.Context, call, query string, params row, each func(cells)) error {
-	return s.do(ctx, call, s.config.Timeout, func(ctx context.Context) error {
+	err := s.do(ctx, call, s.config.Timeout, func(ctx context.Context) error {
 		var rows []any
 		run := func() error {
 			session := s.session(ctx, driver.AccessModeRead)
 			defer func() { _ = session.Close(ctx) }()
-			result, err := session.Run(ctx, query, params, backstop(s.config.Timeout))
+			result, err := session.Run(ctx, query, wrapped(params), backstop(s.config.Timeout))
 			if err != nil {
 				return err
 			}
@@ -160,6 +166,13 @@ func (s *Store) read(ctx context.Context, call, query string, params row, each f
 		}
 		return nil
 	})
+	if pipeline.FaultOfError(err) == pipeline.TimeoutFault {
+		select {
+		case s.late <- struct{}{}:
+		default:
+		}
+	}
+	return err
 }
 
 // cells are the values of a row. One that is missing, or of another type, is zero.
@@ -202,7 +215,7 @@ func (s *Store) write(ctx context.Context, call string, f func(ctx context.Conte
 
 // all runs a statement and hands each record to a function, which may be nil.
 func all(ctx context.Context, tx driver.ManagedTransaction, query string, params row, each func(*driver.Record)) error {
-	result, err := tx.Run(ctx, query, params)
+	result, err := tx.Run(ctx, query, wrapped(params))
 	if err != nil {
 		return err
 	}

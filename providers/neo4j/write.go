@@ -16,45 +16,45 @@ const batch = 1000
 
 // To set what is there takes the lock and changes nothing.
 const lockEntities = `
-UNWIND $keys AS k MATCH (e:Entity {key: k}) SET e.created_at = e.created_at`
+UNWIND $p.keys AS k MATCH (e:Entity {key: k}) SET e.created_at = e.created_at`
 
 // Entities are merged in two steps: the first takes the locks and tells what
 // is there, the second writes it joined with what is new.
 const touchEntities = `
-UNWIND $rows AS r
-MERGE (e:Entity {key: r.key}) ON CREATE SET e.created_at = timestamp(), e.tenant = $tenant, e.id = r.id, e.scope = $scope, e.norm = ''
+UNWIND $p.rows AS r
+MERGE (e:Entity {key: r.key}) ON CREATE SET e.created_at = timestamp(), e.tenant = $p.tenant, e.id = r.id, e.scope = $p.scope, e.norm = ''
 SET e.updated_at = timestamp()
 RETURN r.i AS i, e.name AS name, e.type AS type, e.props_json AS props`
 
 const setEntities = `
-UNWIND $rows AS r
+UNWIND $p.rows AS r
 MATCH (e:Entity {key: r.key}) SET e += r.scalars, e:$(r.labels)`
 
 const touchRelations = `
-UNWIND $rows AS r
+UNWIND $p.rows AS r
 MATCH (a:Entity {key: r.src}) MATCH (b:Entity {key: r.dst})
 MERGE (a)-[x:$(r.type)]->(b)
-SET x.doc_ids = CASE WHEN $doc IN coalesce(x.doc_ids, []) THEN x.doc_ids ELSE coalesce(x.doc_ids, []) + $doc END
+SET x.doc_ids = CASE WHEN $p.doc IN coalesce(x.doc_ids, []) THEN x.doc_ids ELSE coalesce(x.doc_ids, []) + $p.doc END
 RETURN r.i AS i, x.props_json AS props`
 
 const setRelations = `
-UNWIND $rows AS r
+UNWIND $p.rows AS r
 MATCH (a:Entity {key: r.src}) MATCH (b:Entity {key: r.dst})
 MERGE (a)-[x:$(r.type)]->(b) SET x += r.scalars`
 
 // What names entities without a chunk is the document itself.
 const nameEntities = `
-MERGE (d:Document {key: $doc_key}) ON CREATE SET d.tenant = $tenant, d.id = $doc
-WITH d UNWIND $rows AS k MATCH (e:Entity {key: k}) MERGE (d)-[:NAMES]->(e)`
+MERGE (d:Document {key: $p.doc_key}) ON CREATE SET d.tenant = $p.tenant, d.id = $p.doc
+WITH d UNWIND $p.rows AS k MATCH (e:Entity {key: k}) MERGE (d)-[:NAMES]->(e)`
 
 const touchChunks = `
-UNWIND $rows AS r
-MERGE (d:Document {key: r.doc}) ON CREATE SET d.tenant = $tenant, d.id = r.doc_id
-MERGE (c:Chunk {key: r.key}) SET c += {tenant: $tenant, id: r.id, doc_id: r.doc_id, idx: r.idx}
+UNWIND $p.rows AS r
+MERGE (d:Document {key: r.doc}) ON CREATE SET d.tenant = $p.tenant, d.id = r.doc_id
+MERGE (c:Chunk {key: r.key}) SET c += {tenant: $p.tenant, id: r.id, doc_id: r.doc_id, idx: r.idx}
 MERGE (c)-[:PART_OF]->(d)`
 
 const mention = `
-UNWIND $rows AS r MATCH (c:Chunk {key: r.chunk}) MATCH (e:Entity {key: r.entity})
+UNWIND $p.rows AS r MATCH (c:Chunk {key: r.chunk}) MATCH (e:Entity {key: r.entity})
 MERGE (c)-[x:MENTIONS]->(e) RETURN count(x) AS n`
 
 // A writing is one GraphWrite, without doubles and in the order of keys: two
