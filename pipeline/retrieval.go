@@ -238,6 +238,9 @@ type GraphWrite struct {
 	DocID string
 	// Mentions link chunks to entities that they name.
 	Mentions []Mention
+	// Anew are chunks, by PointID, that have a new text: they name what Mentions says, and
+	// nothing that they named before.
+	Anew []string
 }
 
 // A Mention says that a chunk names an entity.

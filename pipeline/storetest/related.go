@@ -70,6 +70,14 @@ func related(t *testing.T, store pipeline.GraphStore) {
 	f("c9")
 	f("")
 	f("c6", "c7")
+	// With a new text a chunk names what it names now, and nothing else.
+	w.write(t, pipeline.GraphWrite{
+		Anew:     []string{w.chunk("c7"), w.chunk("c2"), w.chunk("c9")},
+		Mentions: []pipeline.Mention{{PointID: w.chunk("c7"), DocID: "doc b", Entity: "only"}, {PointID: w.chunk("c8"), DocID: "doc b", Entity: "second"}},
+	})
+	f("c6", "c8")
+	f("c7", "c1")
+	f("c2")
 }
 
 // byScore orders chunk names as an answer does.

@@ -123,6 +123,9 @@ func (h *indexEndpoint) chunk(j *job, c *detail.Reader, counts map[string]int) {
 // mentions reads the entities that a chunk names: names, or objects with id.
 func (h *indexEndpoint) mentions(j *job, c *detail.Reader, p *pipeline.Passage) {
 	all := c.OptList("entities")
+	if c.Raw("entities") != nil {
+		j.write.Anew = append(j.write.Anew, p.ID)
+	}
 	if len(all) > h.MaxEntities {
 		c.Refuse("entities", "too_long", fmt.Sprintf("List should have at most %d items", h.MaxEntities), map[string]int{"max_length": h.MaxEntities})
 		return
@@ -177,7 +180,7 @@ func (h *indexEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pip
 		return gone(ex, "index_error", err)
 	}
 	out.Upserted, out.Skipped = done.Written, out.Skipped+done.Skipped
-	if j.entities {
+	if j.entities || h.graph != nil && len(j.write.Anew) > 0 {
 		j.write.Tenant = j.Tenant
 		if _, err := h.graph.Write(ctx, j.write); err != nil {
 			h.log.Warn("the entities of chunks could not be written", err)

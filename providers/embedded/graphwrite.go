@@ -17,7 +17,14 @@ type plan struct {
 	entities  map[string]pipeline.Entity
 	relations map[relationKey]*relation
 	mentions  []pipeline.Mention
+	former    []naming // that hold no more
 	out       pipeline.GraphWritten
+}
+
+// A naming is a chunk with an entity that it names.
+type naming struct {
+	*chunk
+	*entity
 }
 
 func planOf(g *graph, w *pipeline.GraphWrite) *plan {
@@ -34,6 +41,17 @@ func planOf(g *graph, w *pipeline.GraphWrite) *plan {
 		if key := (pair{m.PointID, m.Entity}); p.has(m.Entity) && !seen[key] {
 			seen[key] = true
 			p.mentions = append(p.mentions, m)
+		}
+	}
+	for _, id := range w.Anew {
+		c := g.chunks[id]
+		if c == nil {
+			continue
+		}
+		for _, e := range c.entities {
+			if !seen[pair{id, e.ID}] {
+				p.former = append(p.former, naming{c, e})
+			}
 		}
 	}
 	p.out.Entities, p.out.Relations, p.out.Mentions = len(p.entities), len(p.relations), len(p.mentions)
@@ -93,7 +111,7 @@ func (s *store) Write(ctx context.Context, w pipeline.GraphWrite) (pipeline.Grap
 		g = newGraph()
 	}
 	p := planOf(g, &w)
-	if len(p.entities)+len(p.relations)+len(p.mentions) == 0 {
+	if len(p.entities)+len(p.relations)+len(p.mentions)+len(p.former) == 0 {
 		return p.out, nil
 	}
 	if err := s.change(ctx, "write the graph", func(tx *sql.Tx) error { return p.store(ctx, tx, w.Tenant) }); err != nil {
@@ -112,6 +130,10 @@ func (s *store) Write(ctx context.Context, w pipeline.GraphWrite) (pipeline.Grap
 	}
 	for _, m := range p.mentions {
 		g.mention(m.PointID, m.DocID, m.Index, m.Entity)
+	}
+	for _, n := range p.former {
+		n.chunk.entities = slices.DeleteFunc(n.chunk.entities, func(x *entity) bool { return x == n.entity })
+		n.entity.chunks = slices.DeleteFunc(n.entity.chunks, func(x *chunk) bool { return x == n.chunk })
 	}
 	return p.out, nil
 }
@@ -134,6 +156,10 @@ func (p *plan) store(ctx context.Context, tx *sql.Tx, tenant string) error {
 		rows(ctx, tx, "INSERT OR IGNORE INTO mentions (tenant, chunk, entity) VALUES (?,?,?)",
 			slices.Values(p.mentions), func(m pipeline.Mention) []any {
 				return []any{tenant, m.PointID, m.Entity}
+			}),
+		rows(ctx, tx, "DELETE FROM mentions WHERE tenant = ? AND chunk = ? AND entity = ?",
+			slices.Values(p.former), func(n naming) []any {
+				return []any{tenant, n.chunk.id, n.entity.ID}
 			}),
 	)
 }

@@ -57,6 +57,10 @@ const mention = `
 UNWIND $p.rows AS r MATCH (c:Chunk {key: r.chunk}) MATCH (e:Entity {key: r.entity})
 MERGE (c)-[x:MENTIONS]->(e) RETURN count(x) AS n`
 
+const forget = `
+UNWIND $p.rows AS r MATCH (c:Chunk {key: r.chunk})-[x:MENTIONS]->(e:Entity) WHERE NOT e.key IN r.entities
+DELETE x`
+
 // A writing is one GraphWrite, without doubles and in the order of keys: two
 // writers that lock in one order wait for each other and never deadlock.
 type writing struct {
@@ -123,7 +127,7 @@ func (s *Store) Write(ctx context.Context, w pipeline.GraphWrite) (pipeline.Grap
 	err = s.write(ctx, "write", func(ctx context.Context, tx driver.ManagedTransaction) error {
 		job.out = pipeline.GraphWritten{} // of an attempt before
 		for _, step := range []func(context.Context, driver.ManagedTransaction) error{
-			job.lock, job.writeEntities, job.writeRelations, job.writeNames, job.writeMentions,
+			job.lock, job.writeEntities, job.writeRelations, job.writeNames, job.writeMentions, job.forget,
 		} {
 			if err := step(ctx, tx); err != nil {
 				return err
@@ -268,6 +272,24 @@ func (w *writing) writeMentions(ctx context.Context, tx driver.ManagedTransactio
 		}
 		err := all(ctx, tx, mention, row{"rows": rows}, func(r *driver.Record) { w.out.Mentions += integer(r, "n") })
 		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget deletes what chunks with a new text named before.
+func (w *writing) forget(ctx context.Context, tx driver.ManagedTransaction) error {
+	named := map[string][]any{}
+	for _, m := range w.mentions {
+		named[m.PointID] = append(named[m.PointID], w.key(m.Entity))
+	}
+	for some := range slices.Chunk(slices.Sorted(slices.Values(w.of.Anew)), batch) {
+		rows := make([]any, len(some))
+		for i, id := range some {
+			rows[i] = row{"chunk": w.key(id), "entities": append([]any{}, named[id]...)}
+		}
+		if err := all(ctx, tx, forget, row{"rows": rows}, nil); err != nil {
 			return err
 		}
 	}

@@ -50,3 +50,33 @@ func TestAnswersFromDocuments(t *testing.T) {
 	ask("miss", "The warden alone")
 	ask("hit", "The warden alone")
 }
+
+// A chunk that is indexed again names what it names now.
+func TestEntitiesAnew(t *testing.T) {
+	t.Parallel()
+	g := harness.Start(t, "gateway.yaml")
+	index := func(chunks string) {
+		t.Helper()
+		if a := send(t, g.Root+"/index/chunks", `{"collection":"kb","chunks":[`+chunks+`]}`); a.StatusCode != 200 || !strings.Contains(a.body, `"errors":[]`) {
+			t.Fatal(a)
+		}
+	}
+	leads := func(want bool) {
+		t.Helper()
+		a := send(t, g.Root+"/retrieve", `{"query":"spillway gate","collection":"kb","mode":"sparse"}`)
+		if a.StatusCode != 200 || strings.Contains(a.body, "Ann lives by the sea") != want {
+			t.Errorf("want that the gate leads to Ann: %v, got %v", want, a)
+		}
+	}
+	const other = `{"doc_id":"b","chunk_id":"1","text":"Ann lives by the sea.","entities":["Ann"]}`
+	index(`{"doc_id":"a","chunk_id":"1","text":"The spillway gate is old.","entities":["Ann","Bob"]},` + other)
+	leads(true)
+	index(`{"doc_id":"a","chunk_id":"1","text":"The spillway gate is new.","entities":["Bob"]}`)
+	leads(false)
+	index(`{"doc_id":"a","chunk_id":"1","text":"The spillway gate is new.","entities":["Ann"]}`)
+	leads(true)
+	index(`{"doc_id":"a","chunk_id":"1","text":"The spillway gate is new."}`)
+	leads(true)
+	index(`{"doc_id":"a","chunk_id":"1","text":"The spillway gate is new.","entities":[]}`)
+	leads(false)
+}
