@@ -16,7 +16,8 @@ const (
 )
 
 // options reads the header and the member "rag", and takes both out of the request:
-// another gateway behind this one is not to search again. The header is the stronger.
+// what comes of them shows in the prompt, and a cache behind need not tell requests
+// apart by them. The header is the stronger.
 func options(ex *pipeline.Exchange) (*pipeline.RetrievalOptions, error) {
 	o := &pipeline.RetrievalOptions{}
 	if err := body(ex, o); err != nil {

@@ -114,6 +114,11 @@ func TestRequired(t *testing.T) {
 	f(pipeline.OpCompletions, `{"prompt":["Who?","When?"]}`, true)
 	f(pipeline.OpCompletions, `{"prompt":[1,2]}`, true)
 	f(pipeline.OpEmbeddings, `{"input":"Who?"}`, true)
+	// What can be had without a question is refused too, but for the way back from a tool.
+	f(pipeline.OpResponses, `{"previous_response_id":"r"}`, true)
+	f(pipeline.OpResponses, `{"input":[{"role":"system","content":"Be brief."}]}`, true)
+	f(pipeline.OpResponses, `{"input":[{"type":"function_call_output","call_id":"1","output":"x"}]}`, false)
+	f(pipeline.OpCompletions, `{"prompt":" "}`, true)
 }
 
 func TestQuestionOfOthers(t *testing.T) {

@@ -2,6 +2,7 @@ package rag
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"unicode/utf8"
 
@@ -48,14 +49,22 @@ func AskedIn(ex *pipeline.Exchange) (Asked, bool) {
 	return Asked{Turns: turns}, err == nil
 }
 
-// answerable reports whether the answer to a request can be. A completion of several
-// texts has several questions.
-func answerable(ex *pipeline.Exchange) bool {
-	if ex.Op == pipeline.OpCompletions {
-		_, ok := AskedIn(ex)
-		return ok
+// unasked is why a request without a question cannot have the answer from documents
+// that it requires; nil if it goes on with the result of a tool, or is a chat that the
+// upstream will refuse. A completion of several texts has several questions.
+func unasked(ex *pipeline.Exchange) error {
+	why := "which only chat completions, responses, and completions of one text have: send the question to /v1/chat/completions"
+	switch a, ok := AskedIn(ex); {
+	case !ok && (ex.Op == pipeline.OpCompletions || !ex.Op.Answers()):
+	case !ok && ex.Op == pipeline.OpChat, a.Turns != nil && endsInResult(a.Turns):
+		return nil
+	default:
+		why = "and there is no text of a user to look for in them: put the question into a user's message"
 	}
-	return ex.Op.Answers()
+	return &pipeline.Error{
+		Status: 400, Code: "invalid_value", Param: "X-RAG", Fault: pipeline.CallerFault,
+		Err: errors.New("X-RAG: required asks for an answer from documents, " + why),
+	}
 }
 
 // oneText is the prompt of a completion: a string, or the only one of an array.
@@ -89,7 +98,7 @@ func Question(ex *pipeline.Exchange) string {
 }
 
 func turn(m *chat.Messages) []byte {
-	if m.Len() == 0 || isResult(m.At(m.Len()-1)) {
+	if endsInResult(m) {
 		return nil
 	}
 	last := LastUser(m, m.Len())
@@ -106,14 +115,18 @@ func turn(m *chat.Messages) []byte {
 	return text
 }
 
-// isResult reports whether a message, or an item of a response's input, is what a
-// tool has returned, or the word of a user on a tool's call.
-func isResult(m *chat.Message) bool {
-	switch string(m.Role) {
+// endsInResult reports whether the last message, or item of a response's input, is what
+// a tool has returned, or the word of a user on a tool's call.
+func endsInResult(m *chat.Messages) bool {
+	if m.Len() == 0 {
+		return false
+	}
+	last := m.At(m.Len() - 1)
+	switch string(last.Role) {
 	case "tool", "function":
 		return true
 	case "":
-		kind, _ := chat.Text(chat.Get(m.Raw, "type"))
+		kind, _ := chat.Text(chat.Get(last.Raw, "type"))
 		return strings.HasSuffix(kind, "_output") || kind == "mcp_approval_response"
 	}
 	return false

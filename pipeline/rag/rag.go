@@ -8,8 +8,6 @@
 package rag
 
 import (
-	"errors"
-
 	"github.com/headrace/headrace/pipeline"
 )
 
@@ -40,12 +38,6 @@ func Begin(ex *pipeline.Exchange) (*pipeline.Retrieval, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Switch == pipeline.RetrievalRequired && !answerable(ex) {
-		return nil, &pipeline.Error{
-			Status: 400, Code: "invalid_value", Param: "X-RAG", Fault: pipeline.CallerFault,
-			Err: errors.New("X-RAG: required asks for an answer from documents, which only chat completions, responses, and completions of one text have: send the question to /v1/chat/completions"),
-		}
-	}
 	// What others hold of the old account must not change under them.
 	r := &pipeline.Retrieval{}
 	if ex.Retrieval != nil {
@@ -54,6 +46,11 @@ func Begin(ex *pipeline.Exchange) (*pipeline.Retrieval, error) {
 	r.Options = o
 	if r.Query == "" {
 		r.Query = Question(ex)
+	}
+	if o.Switch == pipeline.RetrievalRequired && r.Query == "" {
+		if err := unasked(ex); err != nil {
+			return nil, err
+		}
 	}
 	if r.Filter == nil {
 		r.Filter = o.Filter

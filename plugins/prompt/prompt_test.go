@@ -422,3 +422,23 @@ func TestBudget(t *testing.T) {
 	}
 	f(bench{settings: most, graph: many, passages: found(long, "short")}, "p0", "p1") // facts keep to their share
 }
+
+// An answer that has to come from documents needs something to look for in them.
+func TestRequiredNeedsQuestion(t *testing.T) {
+	f := func(messages string, refused bool) {
+		t.Helper()
+		o := bench{body: `{"messages":` + messages + `}`, header: "required", passages: found("a"), answer: pipetest.Says("{}")}.run(t)
+		e, ok := errors.AsType[*pipeline.Error](o.err)
+		if got := ok && e.Status == 400 && e.Param == "X-RAG"; got != refused || !refused && o.err != nil {
+			t.Errorf("got %v, sent %s", o.err, o.sent)
+		}
+	}
+	const tool = `{"role":"tool","tool_call_id":"1","content":"x"}`
+	f(`[{"role":"system","content":"Be brief."}]`, true)
+	f(`[{"role":"user","content":" \n"}]`, true)
+	f(`[{"role":"user","content":null}]`, true)
+	f(`[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://example.org/a.png"}}]}]`, true)
+	f(`[{"role":"user","content":"Who has founded it?"},`+tool+`]`, false)
+	f(`[{"role":"user","content":"Who has founded it?"}]`, false)
+	f(`3`, false) // for the upstream to refuse
+}
