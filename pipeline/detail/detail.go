@@ -151,6 +151,11 @@ func Only(ex *pipeline.Exchange, allow string) error {
 			return nil
 		}
 	}
+	return NotAllowed(ex, allow)
+}
+
+// NotAllowed refuses the method.
+func NotAllowed(ex *pipeline.Exchange, allow string) error {
 	ex.Response.Header.Set("Allow", allow)
 	return Fail(405, "method_not_allowed", "Method Not Allowed")
 }

@@ -28,7 +28,6 @@ type events struct {
 	told   bool               // the account is out
 	err    error              // to be returned once out is read
 	out    []byte
-	join   []byte // for data of several lines
 }
 
 // Next implements pipeline.Stream.
@@ -66,7 +65,7 @@ func eachEvent(frame []byte, do func(event []byte)) {
 
 // event passes one event on.
 func (e *events) event(event []byte) {
-	data, ok := sse.Data(e.join[:0], event)
+	data, ok := sse.Data(nil, event)
 	switch {
 	case !ok:
 		e.out = append(e.out, event...)

@@ -49,7 +49,6 @@ type responseEvents struct {
 	more int64 // events that were added, which those behind them count too
 	seen int   // annotations of the upstream's own, on the text at hand
 	out  []byte
-	join []byte // for data of several lines
 }
 
 // Next implements pipeline.Stream.
@@ -70,7 +69,7 @@ func (e *responseEvents) Next() ([]byte, error) {
 // event passes one event on.
 func (e *responseEvents) event(event []byte) {
 	var members chat.Request
-	data, ok := sse.Data(e.join[:0], event)
+	data, ok := sse.Data(nil, event)
 	if !ok || members.Scan(data) != nil {
 		e.out = append(e.out, event...)
 		return

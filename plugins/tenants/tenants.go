@@ -126,7 +126,7 @@ func (h *handler) route(ctx context.Context, ex *pipeline.Exchange, method strin
 	default:
 		return detail.Fail(404, "unknown_path", "Not Found")
 	}
-	return detail.Only(ex, allow)
+	return detail.NotAllowed(ex, allow)
 }
 
 type tenant struct {
