@@ -35,6 +35,7 @@ type Store struct {
 
 	seconds *prometheus.HistogramVec
 	calls   *prometheus.CounterVec
+	again   *prometheus.CounterVec
 	warned  atomic.Int64 // when a failure was last logged, in Unix seconds
 }
 
@@ -53,7 +54,10 @@ func newStore(c Config, d driver.DriverWithContext, env config.Env) (*Store, err
 	s.calls = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "headrace_neo4j_calls_total", Help: "Calls to the graph store, by outcome.",
 	}, []string{"call", "outcome"})
-	for _, m := range []prometheus.Collector{s.seconds, s.calls} {
+	s.again = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "headrace_neo4j_retries_total", Help: "Writes that began anew, after a deadlock or a lost connection.",
+	}, []string{"call"})
+	for _, m := range []prometheus.Collector{s.seconds, s.calls, s.again} {
 		if err := env.Metrics.Register(m); err != nil {
 			return nil, err
 		}
@@ -206,7 +210,11 @@ func (s *Store) write(ctx context.Context, call string, f func(ctx context.Conte
 		}
 		session := s.session(ctx, driver.AccessModeWrite)
 		defer func() { _ = session.Close(ctx) }()
+		attempts := 0
 		_, err := session.ExecuteWrite(ctx, func(tx driver.ManagedTransaction) (any, error) {
+			if attempts++; attempts > 1 {
+				s.again.WithLabelValues(call).Inc()
+			}
 			return nil, f(ctx, tx)
 		}, backstop(s.config.WriteTimeout))
 		return err

@@ -57,9 +57,12 @@ const mention = `
 UNWIND $p.rows AS r MATCH (c:Chunk {key: r.chunk}) MATCH (e:Entity {key: r.entity})
 MERGE (c)-[x:MENTIONS]->(e) RETURN count(x) AS n`
 
+// What chunks name before they are written.
+const formerly = `
+UNWIND $p.chunks AS k MATCH (:Chunk {key: k})-[:MENTIONS]->(e:Entity) RETURN k AS chunk, e.key AS entity`
+
 const forget = `
-UNWIND $p.rows AS r MATCH (c:Chunk {key: r.chunk})-[x:MENTIONS]->(e:Entity) WHERE NOT e.key IN r.entities
-DELETE x`
+UNWIND $p.rows AS r MATCH (:Chunk {key: r.chunk})-[x:MENTIONS]->(:Entity {key: r.entity}) DELETE x`
 
 // A writing is one GraphWrite, without doubles and in the order of keys: two
 // writers that lock in one order wait for each other and never deadlock.
@@ -68,6 +71,7 @@ type writing struct {
 	entities  []pipeline.Entity
 	relations []pipeline.Relation
 	mentions  []pipeline.Mention
+	former    [][2]string // keys of chunks with a new text, and of what they name no more
 	out       pipeline.GraphWritten
 }
 
@@ -144,8 +148,9 @@ func (s *Store) Write(ctx context.Context, w pipeline.GraphWrite) (pipeline.Grap
 func (w *writing) key(id string) string { return keyOf(w.of.Tenant, id) }
 
 // lock takes the locks of all entities, in the order of their keys, where
-// relations or mentions have ends that are not written themselves. A relation
-// locks both its ends, in no order that another writer's would follow.
+// relations or mentions, those that go included, have ends that are not written
+// themselves. A relation locks both its ends, in no order that another writer's would
+// follow.
 func (w *writing) lock(ctx context.Context, tx driver.ManagedTransaction) error {
 	keys := map[string]bool{}
 	for _, e := range w.entities {
@@ -157,6 +162,12 @@ func (w *writing) lock(ctx context.Context, tx driver.ManagedTransaction) error 
 	}
 	for _, m := range w.mentions {
 		keys[w.key(m.Entity)] = true
+	}
+	if err := w.findFormer(ctx, tx); err != nil {
+		return err
+	}
+	for _, m := range w.former {
+		keys[m[1]] = true
 	}
 	if len(keys) == written {
 		return nil
@@ -278,16 +289,37 @@ func (w *writing) writeMentions(ctx context.Context, tx driver.ManagedTransactio
 	return nil
 }
 
-// forget deletes what chunks with a new text named before.
-func (w *writing) forget(ctx context.Context, tx driver.ManagedTransaction) error {
-	named := map[string][]any{}
+// findFormer finds what chunks with a new text named and name no more. A mention that
+// another writer adds from here on is newer than this write, and stays.
+func (w *writing) findFormer(ctx context.Context, tx driver.ManagedTransaction) error {
+	w.former = nil // of an attempt before
+	named := make(map[[2]string]bool, len(w.mentions))
 	for _, m := range w.mentions {
-		named[m.PointID] = append(named[m.PointID], w.key(m.Entity))
+		named[[2]string{w.key(m.PointID), w.key(m.Entity)}] = true
 	}
-	for some := range slices.Chunk(slices.Sorted(slices.Values(w.of.Anew)), batch) {
-		rows := make([]any, len(some))
+	for some := range slices.Chunk(slices.Compact(slices.Sorted(slices.Values(w.of.Anew))), batch) {
+		chunks := make([]any, len(some))
 		for i, id := range some {
-			rows[i] = row{"chunk": w.key(id), "entities": append([]any{}, named[id]...)}
+			chunks[i] = w.key(id)
+		}
+		err := all(ctx, tx, formerly, row{"chunks": chunks}, func(r *driver.Record) {
+			if pair := [2]string{text(r, "chunk"), text(r, "entity")}; !named[pair] {
+				w.former = append(w.former, pair)
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget deletes them. Their entities are locked.
+func (w *writing) forget(ctx context.Context, tx driver.ManagedTransaction) error {
+	for some := range slices.Chunk(w.former, batch) {
+		rows := make([]any, len(some))
+		for i, m := range some {
+			rows[i] = row{"chunk": m[0], "entity": m[1]}
 		}
 		if err := all(ctx, tx, forget, row{"rows": rows}, nil); err != nil {
 			return err
