@@ -58,11 +58,7 @@ func (s *Store) Upsert(ctx context.Context, u pipeline.Upsert) (pipeline.Upserte
 // changed are the points to write: without those that are stored as they are,
 // if so asked. A point of another tenant is never replaced.
 func (s *Store) changed(ctx context.Context, name string, u pipeline.Upsert) ([]*pipeline.Point, error) {
-	ids := make([]string, len(u.Points))
-	for i := range u.Points {
-		ids[i] = u.Points[i].ID
-	}
-	stored, err := s.get(ctx, name, ids, client.NewWithPayloadInclude(fieldTenant, fieldDigest))
+	stored, err := s.stored(ctx, name, u.Points)
 	if err != nil {
 		return nil, err
 	}
@@ -70,13 +66,13 @@ func (s *Store) changed(ctx context.Context, name string, u pipeline.Upsert) ([]
 	for i := range u.Points {
 		p := &u.Points[i]
 		if old, ok := stored[canonical(p.ID)]; ok {
-			if old.GetPayload()[fieldTenant].GetStringValue() != u.Tenant {
+			if !ownedBy(old, u.Tenant) {
 				return nil, &pipeline.Error{
 					Status: 409, Code: "id_conflict", Fault: pipeline.CallerFault,
 					Err: errors.New("the id of a point is taken"),
 				}
 			}
-			if u.SkipUnchanged && old.GetPayload()[fieldDigest].GetStringValue() == hex.EncodeToString(p.Digest[:]) {
+			if u.SkipUnchanged && same(old, p) {
 				continue
 			}
 		}
@@ -92,23 +88,35 @@ func (s *Store) Unchanged(ctx context.Context, tenant, collection string, points
 	if err != nil {
 		return nil, err
 	}
+	stored, err := s.stored(ctx, name, points)
+	if missing(err) {
+		return out, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i := range points {
+		old, ok := stored[canonical(points[i].ID)]
+		out[i] = ok && ownedBy(old, tenant) && same(old, &points[i])
+	}
+	return out, nil
+}
+
+// stored is what is there under the ids of points: whose it is, and its digest.
+func (s *Store) stored(ctx context.Context, name string, points []pipeline.Point) (map[string]*client.RetrievedPoint, error) {
 	ids := make([]string, len(points))
 	for i := range points {
 		ids[i] = points[i].ID
 	}
-	stored, err := s.get(ctx, name, ids, client.NewWithPayloadInclude(fieldTenant, fieldDigest))
-	if err != nil {
-		if missing(err) {
-			return out, nil
-		}
-		return nil, err
-	}
-	for i := range points {
-		if old, ok := stored[canonical(ids[i])]; ok && old.GetPayload()[fieldTenant].GetStringValue() == tenant {
-			out[i] = old.GetPayload()[fieldDigest].GetStringValue() == hex.EncodeToString(points[i].Digest[:])
-		}
-	}
-	return out, nil
+	return s.get(ctx, name, ids, client.NewWithPayloadInclude(fieldTenant, fieldDigest))
+}
+
+func ownedBy(old *client.RetrievedPoint, tenant string) bool {
+	return old.GetPayload()[fieldTenant].GetStringValue() == tenant
+}
+
+func same(old *client.RetrievedPoint, p *pipeline.Point) bool {
+	return old.GetPayload()[fieldDigest].GetStringValue() == hex.EncodeToString(p.Digest[:])
 }
 
 func point(tenant string, p *pipeline.Point, known schema) *client.PointStruct {
