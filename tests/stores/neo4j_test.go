@@ -216,6 +216,13 @@ func testPlans(t *testing.T, s *neo4j.Store, uri string) {
 	if plans := clear(); plans > once || once < 10 {
 		t.Errorf("%d plans; %d for one size", plans, once)
 	}
+	// Nobody waits until there is a plan: it is made all the same.
+	harness.Until(t, "expansions come in time", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err := s.Expand(ctx, pipeline.ExpandQuery{Tenant: "t", Seeds: []pipeline.Seed{{ID: "e0", Weight: 1}}, Hops: 1, MaxNodes: 9, MaxEdges: 9, MaxSeeds: 9, Fanout: 9, HubCap: 9})
+		return err == nil
+	})
 }
 
 // retries is how many writes have begun anew.
