@@ -49,7 +49,10 @@ type Client struct {
 	Key config.Secret `yaml:"key"`
 	// SHA256 is the key's digest in hexadecimal, instead of the key.
 	SHA256 string `yaml:"sha256"`
-	// Collections are those that the key may use. Without any it may use all.
+	// Collections are those that requests with the key may name. Without any they may
+	// name all. A model's chain searches its own collection whatever stands here, and
+	// the graph is the whole tenant's: what two keys must not see of each other's belongs
+	// to two tenants.
 	Collections []string `yaml:"collections"`
 	// Scopes are what the key may do beyond the usual, such as graph:query.
 	// While the gateway has one tenant only, its keys may do everything.

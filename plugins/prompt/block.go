@@ -57,7 +57,14 @@ func (h *handler) compose(ex *pipeline.Exchange, r *pipeline.Retrieval, limit in
 	left := int(float64(room)*float64(h.Shares.Text+h.Shares.Graph)) - rag.Tokens(facts)
 	var out strings.Builder
 	out.WriteString("<" + tag + ">\n" + intro + "\n\n")
+	most := h.Keep
+	if r.Options.TopK > 0 {
+		most = r.Options.TopK
+	}
 	for i := range ex.Passages {
+		if len(b.used) == most {
+			break
+		}
 		if text, cost := entry(&ex.Passages[i], len(b.used)+1, left, i == 0); cost > 0 {
 			out.WriteString(text)
 			left -= cost

@@ -29,7 +29,7 @@ var source string
 
 // Plugin describes prompt to a registry.
 var Plugin = config.Define[pipeline.Handler]("prompt", Config{
-	Placement: "last_user", MaxTokens: 6000, Shares: Shares{0.75, 0.2}, Empty: "passthrough", Citations: true,
+	Placement: "last_user", Keep: 10, MaxTokens: 6000, Shares: Shares{0.75, 0.2}, Empty: "passthrough", Citations: true,
 }, source)
 
 // Config puts what was found into the prompt.
@@ -41,6 +41,10 @@ type Config struct {
 	// the instructions, if there are any. A completion has one text and no roles:
 	// there it always goes in front of that.
 	Placement string `yaml:"placement" check:"enum=last_user|developer|system_append"`
+	// Keep is how many passages it has at most: without a reranker, the first five
+	// that a search finds and the five of the graph behind them. A request can ask for
+	// another number, with "rag": {"top_k": 3}.
+	Keep int `yaml:"keep" check:"min=1,max=100"`
 	// MaxTokens bounds it. It is less where the model's context_window leaves
 	// less, and where a request asks for less.
 	MaxTokens int `yaml:"max_tokens" check:"min=64,max=1000000"`
@@ -139,10 +143,10 @@ func (h *handler) fill(ex *pipeline.Exchange, r *pipeline.Retrieval, t *told) er
 			return nil
 		}
 	}
-	if n := r.Options.TopK; n > 0 && n < len(ex.Passages) {
-		ex.Passages = slices.Delete(ex.Passages, n, len(ex.Passages))
-	}
 	b := h.compose(ex, r, budget(h.MaxTokens, ex, r, body, &asked))
+	if b.empty() && len(ex.Passages)+len(r.Graph.Relations) > 0 {
+		r.Degraded = append(slices.Clip(r.Degraded), "prompt:no_room")
+	}
 	switch {
 	case len(r.Degraded) > 0:
 		t.status = "degraded"

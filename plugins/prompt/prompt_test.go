@@ -303,10 +303,17 @@ func TestHeaders(t *testing.T) {
 	for i := range many {
 		many[i].DocID = strings.Repeat("d", 40)
 	}
-	o = bench{passages: many, answer: pipetest.Says("{}"), settings: "max_tokens: 100000"}.run(t)
+	o = bench{passages: many, answer: pipetest.Says("{}"), settings: "max_tokens: 100000, keep: 100"}.run(t)
 	if got := o.header("X-RAG-Sources"); len(got) > 2048 || !strings.HasSuffix(got, ";%E2%80%A6") {
 		t.Errorf("%d bytes: %s", len(got), got)
 	}
+
+	o = bench{passages: found("short"), window: 1000, answer: pipetest.Says("{}")}.run(t)
+	f("X-RAG-Status", "degraded") // something was found, and the model has no room for it
+	f("X-Gateway-Degraded", "prompt")
+	o = bench{window: 1000, answer: pipetest.Says("{}")}.run(t)
+	f("X-RAG-Status", "empty")
+	f("X-Gateway-Degraded", "")
 }
 
 // Whatever stands in a document, the fence holds: one opening and one closing
@@ -408,6 +415,11 @@ func TestBudget(t *testing.T) {
 	f(bench{settings: most, passages: found("short", strings.Repeat(long, 3), "also")}, "p0", "p2")
 	f(bench{settings: most, passages: found(" ", "short")}, "p1")
 	f(bench{settings: most, passages: found("a", "b", "c"), body: strings.Replace(question, "{", `{"rag":{"top_k":2},`, 1)}, "p0", "p1")
+	letters := found(strings.Split("abcdefghijklmno", "")...)
+	f(bench{settings: most, passages: letters}, "p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7", "p8", "p9")
+	f(bench{settings: most + ", keep: 2", passages: letters}, "p0", "p1")
+	f(bench{settings: most + ", keep: 2", passages: found("a", strings.Repeat(long, 3), "c")}, "p0", "p2") // a place is not lost
+	f(bench{settings: most + ", keep: 2", passages: letters, body: strings.Replace(question, "{", `{"rag":{"top_k":3},`, 1)}, "p0", "p1", "p2")
 	f(bench{settings: most, passages: found(long, "short"), body: strings.Replace(question, "{", `{"rag":{"max_context_tokens":150},`, 1)}, "p0")
 	f(bench{settings: most, window: 1700, passages: found(long)}, "p0")
 	f(bench{settings: most, window: 1000, passages: found("short")}) // no room: never a 400
