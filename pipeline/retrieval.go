@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -41,6 +42,7 @@ type Point struct {
 type SearchQuery struct {
 	Tenant, Collection string
 	Vector             []float32 // for the dense leg; nil leaves it out
+	Model              string    // that made Vector; see ModelMismatch
 	Text               string    // for the sparse leg; empty leaves it out
 	Limit              int       // passages of each leg
 	Filter             *Filter   // on top of the tenant, which is always filtered by
@@ -96,6 +98,7 @@ type Range struct {
 type Upsert struct {
 	Tenant, Collection string
 	Points             []Point
+	Model              string // that made the vectors; see ModelMismatch
 	// SkipUnchanged leaves points alone whose Digest is stored already.
 	SkipUnchanged bool
 }
@@ -107,9 +110,25 @@ type Upserted struct {
 
 // CollectionInfo describes a collection as one tenant sees it.
 type CollectionInfo struct {
-	Dimensions int  // of its vectors; 0 for none
-	Sparse     bool // whether it has a sparse leg
-	Points     int  // of the tenant
+	Dimensions int    // of its vectors; 0 for none
+	Model      string // that made them; empty if it is not known
+	Sparse     bool   // whether it has a sparse leg
+	Points     int    // of the tenant
+}
+
+// ModelMismatch is the refusal, with status 409 and code model_mismatch, of a vector
+// that the model given has made, in a collection whose vectors are of the model
+// stored. Their likeness would mean nothing. It is nil if both are of one model, or
+// either is not known.
+func ModelMismatch(collection, stored, given string) error {
+	if stored == given || stored == "" || given == "" {
+		return nil
+	}
+	return &Error{
+		Status: 409, Code: "model_mismatch", Param: "collection", Fault: CallerFault,
+		Err: fmt.Errorf("the vectors of collection %q are of the model %q, not %q: index into another collection, or delete what is in this one first; "+
+			"if the two are names of one model, set `space: %s` in its embedder", collection, stored, given, stored),
+	}
 }
 
 // A VectorStore keeps passages and finds them by meaning and by words. No call
@@ -123,7 +142,8 @@ type VectorStore interface {
 	Fetch(ctx context.Context, tenant, collection string, ids []string) ([]Passage, error)
 	// Upsert is whole or nothing for each call. A vector whose length differs
 	// from the collection's is an *Error with status 409 and code
-	// dimension_mismatch.
+	// dimension_mismatch, one of another model that of ModelMismatch. A collection in
+	// which nobody has anything takes those of another model.
 	Upsert(ctx context.Context, u Upsert) (Upserted, error)
 	// Delete removes one document, or with an empty docID everything of the
 	// tenant in the collection. It returns how many points went.
@@ -303,7 +323,7 @@ type Embedder interface {
 	// callers must not modify them.
 	Embed(ctx context.Context, texts []string, purpose Purpose) ([][]float32, error)
 	// Model names what made the vectors; vectors of different models never
-	// meet in one collection.
+	// meet in one collection. It goes into an Upsert and a SearchQuery.
 	Model() string
 }
 

@@ -88,6 +88,46 @@ func points(t *testing.T, s *ingest.Store) int {
 	return info.Points
 }
 
+type renamed struct{ pipeline.Embedder }
+
+func (renamed) Model() string { return "another" }
+
+// What another model has embedded is not taken for unchanged, and nothing of it is lost.
+func TestAnotherModel(t *testing.T) {
+	s, _ := open(t)
+	fsys := fstest.MapFS{"a.txt": {Data: []byte("The River Sorrel is long. The weir is of oak piles.")}}
+	run := func() error {
+		t.Helper()
+		p, err := ingest.Run(t.Context(), files(fsys), s, options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range p.Failed {
+			return f.Err
+		}
+		return nil
+	}
+	if err := run(); err != nil || points(t, s) != 2 {
+		t.Fatal(err, points(t, s))
+	}
+	s.Embedder = renamed{s.Embedder}
+	for _, text := range []string{"", "The River Sorrel is long."} { // the same, and shorter
+		if text != "" {
+			fsys["a.txt"] = &fstest.MapFile{Data: []byte(text)}
+		}
+		err := run()
+		if e, ok := errors.AsType[*pipeline.Error](err); !ok || e.Code != "model_mismatch" || points(t, s) != 2 {
+			t.Errorf("%v, %d points; want model_mismatch, 2", err, points(t, s))
+		}
+	}
+	if _, err := s.Passages.Delete(t.Context(), "t", "kb", ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(); err != nil || points(t, s) != 1 {
+		t.Error(err, points(t, s))
+	}
+}
+
 // The same files written again cost nothing; a change costs what has changed;
 // and a document that has become shorter loses the rest.
 func TestAgain(t *testing.T) {

@@ -41,6 +41,9 @@ type Store struct {
 // was there goes only when models have done their part, which may fail for longer.
 func (s *Store) Write(ctx context.Context, docs []*Prepared) (Written, error) {
 	var w Written
+	if err := s.ofOneModel(ctx); err != nil {
+		return w, err
+	}
 	known, err := s.known(ctx, docs)
 	if err != nil {
 		return w, err
@@ -114,6 +117,25 @@ func (s *Store) compare(docs []*Prepared, known map[string]*pipeline.Passage) ch
 	return c
 }
 
+// ofOneModel refuses to go on where chunks would be left alone, as they have not changed,
+// whose vectors another model has made.
+func (s *Store) ofOneModel(ctx context.Context) error {
+	if s.Embedder == nil {
+		return nil
+	}
+	info, err := s.Passages.Collection(ctx, s.Tenant, s.Collection)
+	if e, ok := errors.AsType[*pipeline.Error](err); ok && e.Code == "collection_not_found" {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look up the collection %q: %w", s.Collection, err)
+	}
+	if info.Points == 0 {
+		return nil
+	}
+	return pipeline.ModelMismatch(s.Collection, info.Model, s.Embedder.Model())
+}
+
 func (s *Store) id(d *Prepared, index int) string {
 	return pipeline.PointID(s.Tenant, s.Collection, d.ID, "", index)
 }
@@ -152,14 +174,18 @@ func same(p *pipeline.Passage, c *Chunk) bool {
 
 func (s *Store) point(d *Prepared, index int) pipeline.Point {
 	c := &d.Chunks[index]
-	model := ""
-	if s.Embedder != nil {
-		model = s.Embedder.Model()
-	}
 	return pipeline.Point{
 		Passage: pipeline.Passage{ID: s.id(d, index), DocID: d.ID, Index: index, Text: c.Text, Metadata: c.Metadata},
-		Digest:  digest(d.ID, index, c, model),
+		Digest:  digest(d.ID, index, c, s.model()),
 	}
+}
+
+// model names what makes the vectors; it is empty if nothing does.
+func (s *Store) model() string {
+	if s.Embedder == nil {
+		return ""
+	}
+	return s.Embedder.Model()
 }
 
 // embed gives points their vectors.
@@ -190,7 +216,7 @@ func (s *Store) upsert(ctx context.Context, points []pipeline.Point, w *Written)
 	for len(points) > 0 {
 		n := min(len(points), maxUpsert)
 		done, err := s.Passages.Upsert(ctx, pipeline.Upsert{
-			Tenant: s.Tenant, Collection: s.Collection, Points: points[:n], SkipUnchanged: !s.Again,
+			Tenant: s.Tenant, Collection: s.Collection, Points: points[:n], Model: s.model(), SkipUnchanged: !s.Again,
 		})
 		if err != nil {
 			return fmt.Errorf("write %d chunks into collection %q: %w", n, s.Collection, err)

@@ -137,7 +137,7 @@ func (s *Searcher) byMeaning(ctx context.Context, q SearchQuery) (dense, error) 
 		return d, err
 	}
 	found, err := s.Store.Search(ctx, pipeline.SearchQuery{
-		Tenant: q.Tenant, Collection: q.Collection, Vector: vectors[0], Limit: q.Prefetch, Filter: q.Filter,
+		Tenant: q.Tenant, Collection: q.Collection, Vector: vectors[0], Model: s.Embedder.Model(), Limit: q.Prefetch, Filter: q.Filter,
 	})
 	d.passages = found.Dense
 	return d, useful(err, len(d.passages))

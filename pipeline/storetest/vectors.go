@@ -23,6 +23,7 @@ func Vectors(t *testing.T, open func(t *testing.T) pipeline.VectorStore) {
 		{"filters", filters},
 		{"tenants", tenants},
 		{"dimensions", dimensions},
+		{"models", models},
 		{"bad vectors", badVectors},
 		{"upsert", upserts},
 		{"skip unchanged", skipUnchanged},
@@ -86,6 +87,47 @@ func dimensions(t *testing.T, store pipeline.VectorStore) {
 		t.Errorf("%d points; want the first alone", n)
 	}
 	equal(t, "all", ids(s.search(t, pipeline.SearchQuery{Vector: vector(1, 1, 1)}).Dense), idsOf(first))
+}
+
+// models never meet in one collection, while there is anything in it.
+func models(t *testing.T, store pipeline.VectorStore) {
+	s := newShelf(store)
+	write := func(model string, points ...pipeline.Point) error {
+		_, err := store.Upsert(within(t), pipeline.Upsert{Tenant: s.tenant, Collection: s.collection, Points: points, Model: model})
+		return err
+	}
+	search := func(model string) error {
+		_, err := store.Search(within(t), pipeline.SearchQuery{Tenant: s.tenant, Collection: s.collection, Vector: vector(1, 0, 0), Model: model, Limit: 1})
+		return err
+	}
+	f := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	first, second := s.point("d", 0, "first", vector(1, 0, 0), ""), s.point("d", 1, "second", vector(0, 1, 0), "")
+	f(write("old", first))
+	info := must[pipeline.CollectionInfo](t)(store.Collection(within(t), s.tenant, s.collection))
+	if info.Model == "" {
+		t.Skip("this store does not note models")
+	}
+	if info.Model != "old" {
+		t.Errorf("the model is %q; want old", info.Model)
+	}
+	f(search("old"))
+	f(search("")) // not known: not compared
+	f(write("", second))
+	refused(t, search("new"), 409, "model_mismatch")
+	refused(t, write("new", second), 409, "model_mismatch")
+	if _, err := store.Search(within(t), pipeline.SearchQuery{Tenant: s.tenant, Collection: s.collection, Text: "first", Model: "new", Limit: 1}); err != nil {
+		t.Errorf("words have no model: %v", err)
+	}
+	must[int](t)(store.Delete(within(t), s.tenant, s.collection, ""))
+	f(write("new", first))
+	f(search("new"))
+	refused(t, search("old"), 409, "model_mismatch")
+	equal(t, "found", ids(s.search(t, pipeline.SearchQuery{Vector: vector(1, 0, 0)}).Dense), idsOf(first))
 }
 
 func badVectors(t *testing.T, store pipeline.VectorStore) {

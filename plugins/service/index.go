@@ -197,14 +197,13 @@ func sentence(err error) string {
 	return err.Error()
 }
 
-// digests completes the points with digests.
+// digests completes the points with digests, and names the model of their vectors.
 func (h *indexEndpoint) digests(j *job) {
-	model := ""
 	if h.embedder != nil {
-		model = h.embedder.Model()
+		j.Model = h.embedder.Model()
 	}
 	for i := range j.Points {
-		j.Points[i].Digest = digest(&j.Points[i].Passage, model)
+		j.Points[i].Digest = digest(&j.Points[i].Passage, j.Model)
 	}
 }
 

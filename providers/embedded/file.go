@@ -18,7 +18,7 @@ import (
 // What a file says of itself.
 const (
 	applicationID = 0x68726163 // "hrac"
-	formatVersion = 1
+	formatVersion = 2
 )
 
 // wholeCheck is up to which size a file is checked page by page at the start.
@@ -26,7 +26,7 @@ const wholeCheck = 64 << 20
 
 const schema = `
 CREATE TABLE collections (
-	key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, dims INTEGER NOT NULL) STRICT;
+	key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, dims INTEGER NOT NULL, model TEXT NOT NULL DEFAULT '') STRICT;
 CREATE TABLE points (
 	row INTEGER PRIMARY KEY AUTOINCREMENT,
 	collection INTEGER NOT NULL, tenant TEXT NOT NULL, id TEXT NOT NULL,
@@ -178,23 +178,39 @@ func (f *file) prepare(ctx context.Context) error {
 	if app != applicationID {
 		return errors.New("it is a database of another program")
 	}
-	if version != formatVersion {
+	if version < 1 || version > formatVersion {
 		return fmt.Errorf("its format is %d, and this program knows %d", version, formatVersion)
 	}
-	return f.whole(ctx)
+	if err := f.whole(ctx); err != nil || version == formatVersion {
+		return err
+	}
+	return f.upgrade(ctx)
+}
+
+// upgrade brings a file of format 1 up to date. It did not note models.
+func (f *file) upgrade(ctx context.Context) error {
+	return f.together(ctx,
+		"ALTER TABLE collections ADD COLUMN model TEXT NOT NULL DEFAULT ''",
+		fmt.Sprintf("PRAGMA user_version = %d", formatVersion),
+	)
 }
 
 func (f *file) create(ctx context.Context) error {
+	return f.together(ctx,
+		schema,
+		fmt.Sprintf("PRAGMA application_id = %d", applicationID),
+		fmt.Sprintf("PRAGMA user_version = %d", formatVersion),
+	)
+}
+
+// together runs statements in one transaction.
+func (f *file) together(ctx context.Context, statements ...string) error {
 	tx, err := f.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after a commit
-	for _, statement := range []string{
-		schema,
-		fmt.Sprintf("PRAGMA application_id = %d", applicationID),
-		fmt.Sprintf("PRAGMA user_version = %d", formatVersion),
-	} {
+	for _, statement := range statements {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return err
 		}

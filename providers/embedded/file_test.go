@@ -58,6 +58,6 @@ func TestPragmas(t *testing.T) {
 	f(DurablePower, "PRAGMA journal_mode", "wal")
 	f(DurableProcess, "PRAGMA synchronous", "1")
 	f(DurablePower, "PRAGMA synchronous", "2")
-	f(DurablePower, "PRAGMA user_version", "1")
+	f(DurablePower, "PRAGMA user_version", "2")
 	f(DurablePower, "PRAGMA busy_timeout", "10000")
 }

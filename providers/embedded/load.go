@@ -43,13 +43,13 @@ func (s *store) loadCollections(ctx context.Context) error {
 	return each(ctx, s.file.read, func(scan func(...any) error) error {
 		var name string
 		c := &collection{parts: map[string]*part{}}
-		if err := scan(&c.key, &name, &c.dims); err != nil {
+		if err := scan(&c.key, &name, &c.dims, &c.model); err != nil {
 			return err
 		}
 		c.turn = newRotation(c.dims)
 		s.collections[name] = c
 		return nil
-	}, "SELECT key, name, dims FROM collections")
+	}, "SELECT key, name, dims, model FROM collections")
 }
 
 // A loaded point is on its way from the file to its part.

@@ -6,8 +6,9 @@ import (
 
 // A collection is what all of its tenants have in common.
 type collection struct {
-	key   int64 // in the file
-	dims  int   // of its vectors, 0 for none
+	key   int64  // in the file
+	dims  int    // of its vectors, 0 for none
+	model string // that made them; empty if it is not known
 	turn  *rotation
 	parts map[string]*part // by tenant
 }

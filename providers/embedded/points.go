@@ -82,16 +82,22 @@ func (s *store) Upsert(ctx context.Context, u pipeline.Upsert) (pipeline.Upserte
 	defer s.unlock()
 	c := s.collections[u.Collection] // nobody else writes now
 	// A collection that has been emptied is open to another model.
-	fresh := c == nil || c.dims != dims && c.empty()
-	if !fresh && c.dims != dims {
-		return out, mismatch(u.Collection, c.dims, dims)
+	fresh := c == nil || (c.dims != dims || c.model != u.Model) && c.empty()
+	if !fresh {
+		if c.dims != dims {
+			return out, mismatch(u.Collection, c.dims, dims)
+		}
+		if err := pipeline.ModelMismatch(u.Collection, c.model, u.Model); err != nil {
+			return out, err
+		}
 	}
 	var written []draft
 	err = s.change(ctx, "index points", func(tx *sql.Tx) error {
 		if fresh {
-			c = &collection{dims: dims, turn: newRotation(dims), parts: map[string]*part{}}
-			err := tx.QueryRow("INSERT INTO collections (name, dims) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET dims = excluded.dims RETURNING key",
-				u.Collection, dims).Scan(&c.key)
+			c = &collection{dims: dims, model: u.Model, turn: newRotation(dims), parts: map[string]*part{}}
+			err := tx.QueryRow(`INSERT INTO collections (name, dims, model) VALUES (?, ?, ?)
+				ON CONFLICT (name) DO UPDATE SET dims = excluded.dims, model = excluded.model RETURNING key`,
+				u.Collection, dims, u.Model).Scan(&c.key)
 			if err != nil {
 				return err
 			}
@@ -265,7 +271,7 @@ func (s *store) Collection(ctx context.Context, tenant, collection string) (pipe
 	if c == nil {
 		return pipeline.CollectionInfo{}, notFound(collection)
 	}
-	info := pipeline.CollectionInfo{Dimensions: c.dims, Sparse: true}
+	info := pipeline.CollectionInfo{Dimensions: c.dims, Model: c.model, Sparse: true}
 	if p := c.parts[tenant]; p != nil {
 		info.Points = p.alive
 	}

@@ -77,6 +77,8 @@ func (s *store) look(q pipeline.SearchQuery) (*collection, *view, []wanted, erro
 			err = notFound(q.Collection)
 		case q.Vector != nil && len(q.Vector) != c.dims:
 			err = mismatch(q.Collection, c.dims, len(q.Vector))
+		case q.Vector != nil:
+			err = pipeline.ModelMismatch(q.Collection, c.model, q.Model)
 		}
 		if err != nil || c.parts[q.Tenant] == nil || c.parts[q.Tenant].alive == 0 {
 			s.mu.RUnlock()

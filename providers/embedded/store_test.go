@@ -1,6 +1,7 @@
 package embedded_test
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -229,6 +230,44 @@ func TestAnotherModel(t *testing.T) {
 		found, err := s.Search(t.Context(), pipeline.SearchQuery{Tenant: "a", Collection: "kb", Vector: []float32{1, 2}, Text: "one", Limit: 5})
 		if err != nil || len(found.Dense) != 1 || len(found.Sparse) != 1 {
 			t.Errorf("%+v, %v", found, err)
+		}
+	})
+}
+
+// A file of format 1 noted no models: it is brought up to date, with all that is in it,
+// and its vectors are compared with those of any model.
+func TestUpgrade(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kb.db")
+	old, err := embedded.Config{Path: path, Durability: embedded.DurableProcess}.Build(t.Context(), config.Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := pipeline.Point{Passage: pipeline.Passage{ID: pipeline.PointID("t", "kb", "d", "", 0), DocID: "d", Text: "penstock"}, Vector: []float32{1, 2}}
+	if _, err := old.Upsert(t.Context(), pipeline.Upsert{Tenant: "t", Collection: "kb", Points: []pipeline.Point{p}, Model: "gone"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.(io.Closer).Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range []string{"ALTER TABLE collections DROP COLUMN model", "PRAGMA user_version = 1"} {
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	reopened(t, path, func(embedded.Store) {}, func(s embedded.Store) {
+		legs, err := s.Search(t.Context(), pipeline.SearchQuery{Tenant: "t", Collection: "kb", Vector: []float32{1, 2}, Model: "m", Text: "penstock", Limit: 5})
+		if err != nil || len(legs.Dense) != 1 || len(legs.Sparse) != 1 {
+			t.Errorf("found %+v, %v", legs, err)
+		}
+		if info, err := s.Collection(t.Context(), "t", "kb"); err != nil || info.Model != "" || info.Points != 1 {
+			t.Errorf("collection is %+v, %v", info, err)
 		}
 	})
 }

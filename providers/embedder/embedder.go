@@ -38,6 +38,10 @@ type Config struct {
 	Chain pipeline.Chain `yaml:"chain"`
 	// Model is the upstream's name of the model.
 	Model string `yaml:"model" check:"required"`
+	// Space names what the vectors can be compared with, which is the model where
+	// nothing stands here. A collection takes vectors of one space only: give a model
+	// that is called differently now, or by another upstream, the space that it had.
+	Space string `yaml:"space" check:"max=200"`
 	// Dimensions is the length of vectors to ask for. At 0 it is the model's
 	// own. A vector of another length is an error.
 	Dimensions int `yaml:"dimensions" check:"min=0,max=16384"`
@@ -120,7 +124,12 @@ type embedder struct {
 }
 
 // Model implements pipeline.Embedder.
-func (e *embedder) Model() string { return e.Config.Model }
+func (e *embedder) Model() string {
+	if e.Space != "" {
+		return e.Space
+	}
+	return e.Config.Model
+}
 
 // Close waits for the calls that nobody waits for any more.
 func (e *embedder) Close() error {

@@ -126,6 +126,9 @@ func TestEmbed(t *testing.T) {
 	if e.Model() != "m" {
 		t.Error("another model")
 	}
+	if space := build(t, "space: old", u).Model(); space != "old" {
+		t.Errorf("the model's space is %q", space)
+	}
 }
 
 func TestSettings(t *testing.T) {

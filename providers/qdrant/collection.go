@@ -20,10 +20,16 @@ const (
 	vectorSparse = "sparse"
 )
 
-// A schema is what a collection holds. It does not change while it exists.
+// metaModel is where a collection notes the model of its vectors. Servers before
+// 1.16 keep no such notes.
+const metaModel = "headrace_model"
+
+// A schema is what a collection holds. Only the model can change while it exists,
+// when nothing is in it.
 type schema struct {
 	dimensions int
 	sparse     bool
+	model      string // empty if it is not known
 }
 
 // nameOf is the collection's name on the server.
@@ -51,6 +57,7 @@ func (s *Store) schema(ctx context.Context, name string) (schema, error) {
 	}
 	params := info.GetConfig().GetParams()
 	found := schema{dimensions: int(params.GetVectorsConfig().GetParamsMap().GetMap()[vectorDense].GetSize())}
+	found.model = info.GetConfig().GetMetadata()[metaModel].GetStringValue()
 	_, found.sparse = params.GetSparseVectorsConfig().GetMap()[vectorSparse]
 	if found.dimensions == 0 && !found.sparse {
 		return schema{}, &pipeline.Error{
@@ -64,13 +71,13 @@ func (s *Store) schema(ctx context.Context, name string) (schema, error) {
 
 // ensure returns the schema of a collection after making it if, and only if,
 // the server says that there is none.
-func (s *Store) ensure(ctx context.Context, name string, dimensions int) (schema, error) {
+func (s *Store) ensure(ctx context.Context, name string, dimensions int, model string) (schema, error) {
 	found, err := s.schema(ctx, name)
 	if !missing(err) {
 		return found, err
 	}
 	_, err = run(ctx, s, "create", s.config.WriteTimeout, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.create(ctx, name, dimensions)
+		return struct{}{}, s.create(ctx, name, dimensions, model)
 	})
 	if err != nil {
 		return schema{}, err
@@ -79,7 +86,7 @@ func (s *Store) ensure(ctx context.Context, name string, dimensions int) (schema
 	return s.schema(ctx, name)
 }
 
-func (s *Store) create(ctx context.Context, name string, dimensions int) error {
+func (s *Store) create(ctx context.Context, name string, dimensions int, model string) error {
 	vectors := map[string]*client.VectorParams{}
 	if dimensions > 0 {
 		vectors[vectorDense] = &client.VectorParams{Size: uint64(dimensions), Distance: client.Distance_Cosine}
@@ -90,6 +97,7 @@ func (s *Store) create(ctx context.Context, name string, dimensions int) error {
 		SparseVectorsConfig: client.NewSparseVectorsConfig(map[string]*client.SparseVectorParams{
 			vectorSparse: {Modifier: client.Modifier_Idf.Enum()},
 		}),
+		Metadata: notes(model),
 	})
 	if err != nil && status.Code(err) != codes.AlreadyExists {
 		return err
@@ -104,6 +112,48 @@ func (s *Store) create(ctx context.Context, name string, dimensions int) error {
 		}
 	}
 	return nil
+}
+
+func notes(model string) map[string]*client.Value {
+	if model == "" {
+		return nil
+	}
+	return map[string]*client.Value{metaModel: client.NewValueString(model)}
+}
+
+// sameModel refuses vectors of another model than the collection's. What is known of
+// it may be of before somebody emptied it, so that the server is asked again first.
+func (s *Store) sameModel(ctx context.Context, name, collection string, known schema, model string) error {
+	if pipeline.ModelMismatch(collection, known.model, model) == nil {
+		return nil
+	}
+	s.schemas.Delete(name)
+	now, err := s.schema(ctx, name)
+	if err != nil {
+		return err
+	}
+	return pipeline.ModelMismatch(collection, now.model, model)
+}
+
+// takes refuses to write vectors of another model than the collection's, unless nobody
+// has anything in it, which makes it one of that model.
+func (s *Store) takes(ctx context.Context, name, collection string, known schema, model string) error {
+	refused := s.sameModel(ctx, name, collection, known, model)
+	if e, ok := errors.AsType[*pipeline.Error](refused); !ok || e.Code != "model_mismatch" {
+		return refused
+	}
+	n, err := s.count(ctx, name, nil)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		return refused
+	}
+	_, err = run(ctx, s, "update", s.config.WriteTimeout, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.client.UpdateCollection(ctx, &client.UpdateCollection{CollectionName: name, Metadata: notes(model)})
+	})
+	s.schemas.Delete(name)
+	return err
 }
 
 // fits checks a vector. One that is not finite or has no direction would rank

@@ -49,6 +49,9 @@ func (s *Store) Search(ctx context.Context, q pipeline.SearchQuery) (pipeline.Le
 		if err := known.fits(q.Vector); err != nil {
 			return pipeline.Legs{}, err
 		}
+		if err := s.sameModel(ctx, name, q.Collection, known, q.Model); err != nil {
+			return pipeline.Legs{}, err
+		}
 		add(vectorDense, client.NewQueryDense(slices.Clone(q.Vector)), &legs.Dense)
 	}
 	if indices, values := question(q.Text); len(indices) > 0 && known.sparse {

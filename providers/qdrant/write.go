@@ -30,11 +30,14 @@ func (s *Store) Upsert(ctx context.Context, u pipeline.Upsert) (pipeline.Upserte
 			return pipeline.Upserted{}, err
 		}
 	}
-	known, err := s.ensure(ctx, name, len(u.Points[0].Vector))
+	known, err := s.ensure(ctx, name, len(u.Points[0].Vector), u.Model)
 	if err != nil {
 		return pipeline.Upserted{}, err
 	}
 	if err := known.fits(u.Points[0].Vector); err != nil {
+		return pipeline.Upserted{}, err
+	}
+	if err := s.takes(ctx, name, u.Collection, known, u.Model); err != nil {
 		return pipeline.Upserted{}, err
 	}
 	write, err := s.changed(ctx, name, u)
@@ -184,5 +187,5 @@ func (s *Store) Collection(ctx context.Context, tenant, collection string) (pipe
 	if err != nil {
 		return pipeline.CollectionInfo{}, err
 	}
-	return pipeline.CollectionInfo{Dimensions: known.dimensions, Sparse: known.sparse, Points: n}, nil
+	return pipeline.CollectionInfo{Dimensions: known.dimensions, Model: known.model, Sparse: known.sparse, Points: n}, nil
 }

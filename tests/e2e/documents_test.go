@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -79,4 +81,46 @@ func TestEntitiesAnew(t *testing.T) {
 	leads(true)
 	index(`{"doc_id":"a","chunk_id":"1","text":"The spillway gate is new.","entities":[]}`)
 	leads(false)
+}
+
+// A collection that one model has filled is not searched with another's vectors, though
+// they have the same length: that would find anything.
+func TestAnotherModel(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "gateway.yaml")
+	const text = `
+server: { listen: "${HEADRACE_LISTEN}", admin: "${HEADRACE_ADMIN}" }
+providers:
+  up: { offline: {} }
+stores:
+  kb: { embedded: {} }
+  old: { embedder: { provider: up, model: old } }
+  new: { embedder: { provider: up, model: new } }
+  renamed: { embedder: { provider: up, model: new, space: old } }
+models: { "*": [ { provider: up } ] }
+routes:
+  - { name: index, match: { path: /index/old }, chain: [ serve_index: { store: kb, embedder: old } ] }
+  - { name: index new, match: { path: /index/new }, chain: [ serve_index: { store: kb, embedder: new } ] }
+  - { name: search, match: { path: /search/old }, chain: [ serve_search: { store: kb, embedder: old } ] }
+  - { name: search new, match: { path: /search/new }, chain: [ serve_search: { store: kb, embedder: new } ] }
+  - { name: search renamed, match: { path: /search/renamed }, chain: [ serve_search: { store: kb, embedder: renamed } ] }
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g := harness.Start(t, file)
+	f := func(path, body string, status int, want string) {
+		t.Helper()
+		if a := send(t, g.Root+path, body); a.StatusCode != status || !strings.Contains(a.body, want) {
+			t.Errorf("%s: want %d with %q, got %v", path, status, want, a)
+		}
+	}
+	const chunk = `{"chunks":[{"doc_id":"a","text":"The spillway gate is old."}]}`
+	f("/index/old", chunk, 200, `"upserted":1`)
+	f("/index/new", chunk, 409, "set `space: old`")
+	const dense = `{"query":"spillway gate","mode":"dense"}`
+	f("/search/old", dense, 200, "The spillway gate is old.")
+	f("/search/renamed", dense, 200, "The spillway gate is old.")
+	f("/search/new", dense, 409, `are of the model \"old\", not \"new\"`)
+	f("/search/new", `{"query":"spillway gate"}`, 200, "The spillway gate is old.") // by words
 }

@@ -2,11 +2,13 @@ package qdrantserver
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/qdrant/go-client/qdrant"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 // HealthCheck implements qdrant.QdrantServer. Like the real one it needs no key.
@@ -53,8 +55,25 @@ func (s collections) Get(_ context.Context, r *qdrant.GetCollectionInfoRequest) 
 		Status: qdrant.CollectionStatus_Green,
 		Config: &qdrant.CollectionConfig{Params: &qdrant.CollectionParams{
 			VectorsConfig: c.GetVectorsConfig(), SparseVectorsConfig: c.GetSparseVectorsConfig(),
-		}},
+		}, Metadata: c.GetMetadata()},
 	}}, nil
+}
+
+// Update implements no more of the call than that metadata are added to.
+func (s collections) Update(_ context.Context, r *qdrant.UpdateCollection) (*qdrant.CollectionOperationResponse, error) {
+	c, err := s.of.collection(r.GetCollectionName())
+	if err != nil {
+		return nil, err
+	}
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	changed := proto.CloneOf(c)
+	if changed.Metadata == nil {
+		changed.Metadata = map[string]*qdrant.Value{}
+	}
+	maps.Copy(changed.Metadata, r.GetMetadata())
+	s.of.collections[r.GetCollectionName()] = changed
+	return &qdrant.CollectionOperationResponse{Result: true}, nil
 }
 
 func done() *qdrant.PointsOperationResponse {
