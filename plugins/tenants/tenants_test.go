@@ -108,6 +108,7 @@ func TestLife(t *testing.T) {
 	r.want("PUT "+at+"/status", `{"status":"suspended"}`, 200, `"status":"suspended"`)
 	r.want("DELETE "+at, "", 200, `"status":"deleted"`)
 	r.want("PUT "+at+"/status", `{"status":"active"}`, 409, "is deleted")
+	r.want("POST "+at+"/api-keys", `{}`, 409, "is deleted")
 }
 
 func TestRefusals(t *testing.T) {

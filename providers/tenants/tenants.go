@@ -168,7 +168,7 @@ func (s *Store) SetTenantStatus(_ context.Context, id, status string) (out pipel
 		case status != active && status != suspended && status != deleted:
 			return &pipeline.Error{Status: 422, Code: "invalid_value", Fault: pipeline.CallerFault, Err: fmt.Errorf("the status %.20q is none of active, suspended and deleted", status)}
 		case t.Status == deleted && status != deleted:
-			return &pipeline.Error{Status: 409, Code: "tenant_deleted", Fault: pipeline.CallerFault, Err: fmt.Errorf("tenant %s is deleted", id)}
+			return gone(id)
 		}
 		t.Status, t.Updated = status, s.now().UTC()
 		out = t.public()
@@ -184,6 +184,9 @@ func (s *Store) CreateKey(_ context.Context, k pipeline.TenantKey) (out pipeline
 		if err != nil {
 			return err
 		}
+		if t.Status == deleted {
+			return gone(t.ID) // a key of it would never work
+		}
 		if len(t.Keys) >= maxKeys {
 			return &pipeline.Error{Status: 409, Code: "too_many_keys", Fault: pipeline.CallerFault, Err: fmt.Errorf("tenant %s has had %d keys already", t.ID, maxKeys)}
 		}
@@ -191,6 +194,10 @@ func (s *Store) CreateKey(_ context.Context, k pipeline.TenantKey) (out pipeline
 		return nil
 	})
 	return out, err
+}
+
+func gone(id string) error {
+	return &pipeline.Error{Status: 409, Code: "tenant_deleted", Fault: pipeline.CallerFault, Err: fmt.Errorf("tenant %s is deleted", id)}
 }
 
 // RevokeKey implements pipeline.TenantStore.
