@@ -148,6 +148,11 @@ type VectorStore interface {
 	// Delete removes one document, or with an empty docID everything of the
 	// tenant in the collection. It returns how many points went.
 	Delete(ctx context.Context, tenant, collection, docID string) (int, error)
+	// Chunks lists what there is of a document, in the order of places: id, chunk id
+	// and place alone. Its error is that of Search.
+	Chunks(ctx context.Context, tenant, collection, docID string) ([]Passage, error)
+	// Remove removes points by id, and returns how many went.
+	Remove(ctx context.Context, tenant, collection string, ids []string) (int, error)
 	// Collection describes a collection; its error is that of Search.
 	Collection(ctx context.Context, tenant, collection string) (CollectionInfo, error)
 }

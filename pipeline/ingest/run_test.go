@@ -162,7 +162,7 @@ func TestAgain(t *testing.T) {
 	fsys["b.txt"] = &fstest.MapFile{Data: []byte("The river is short.")}
 	f(1, 5, 1)
 	fsys["a.md"] = &fstest.MapFile{Data: []byte("# Weir\n\nA weir is a low dam here.")}
-	f(1, 3, 1)
+	f(0, 4, 0) // what is left has not changed
 	found, err := s.Passages.Fetch(t.Context(), "t", "kb", []string{pipeline.PointID("t", "kb", "c", "", 1)})
 	if err != nil || len(found) != 1 {
 		t.Fatal(found, err)
@@ -213,7 +213,7 @@ func TestShorterWithoutModels(t *testing.T) {
 		}
 	}
 	f(2, 0)
-	fsys["a.txt"] = &fstest.MapFile{Data: []byte("A weir is a low dam here.")}
+	fsys["a.txt"] = &fstest.MapFile{Data: []byte("A weir is a high dam here.")}
 	s.Embedder = failing{embedded}
 	f(2, 1)
 	s.Embedder, s.Extract = embedded, func(context.Context, string) (*graphjson.Graph, error) { return nil, errors.New("out of order") }

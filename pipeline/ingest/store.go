@@ -36,9 +36,9 @@ type Store struct {
 	Extract Extractor
 }
 
-// Write implements Sink. What has not changed is neither embedded nor written.
-// A document that has fewer chunks than before is written anew, without the rest: what
-// was there goes only when models have done their part, which may fail for longer.
+// Write implements Sink. What has not changed is neither embedded nor written. What a
+// document has no more goes last, when models have done their part, which may fail for
+// longer.
 func (s *Store) Write(ctx context.Context, docs []*Prepared) (Written, error) {
 	var w Written
 	if err := s.ofOneModel(ctx); err != nil {
@@ -52,10 +52,7 @@ func (s *Store) Write(ctx context.Context, docs []*Prepared) (Written, error) {
 	for _, d := range docs {
 		w.Unchanged += len(d.Chunks)
 	}
-	w.Unchanged -= len(c.points) + len(c.anew)
-	if err := s.embed(ctx, c.anew); err != nil {
-		return w, err
-	}
+	w.Unchanged -= len(c.points)
 	// The graph comes first: whoever is stopped in between finds the chunks changed
 	// the next time, and does both again.
 	for _, d := range docs {
@@ -70,14 +67,6 @@ func (s *Store) Write(ctx context.Context, docs []*Prepared) (Written, error) {
 			return w, err
 		}
 	}
-	for _, d := range c.shorter {
-		if _, err := s.Passages.Delete(ctx, s.Tenant, s.Collection, d.ID); err != nil {
-			return w, fmt.Errorf("delete what %q was before: %w", d.ID, err)
-		}
-	}
-	if err := s.upsert(ctx, c.anew, &w); err != nil {
-		return w, err
-	}
 	for rest := c.points; len(rest) > 0; {
 		some := rest[:min(len(rest), maxUpsert)]
 		rest = rest[len(some):]
@@ -88,28 +77,49 @@ func (s *Store) Write(ctx context.Context, docs []*Prepared) (Written, error) {
 			return w, err
 		}
 	}
+	for _, d := range c.shorter {
+		if err := s.prune(ctx, d); err != nil {
+			return w, fmt.Errorf("remove what %q has no more: %w", d.ID, err)
+		}
+	}
 	return w, nil
+}
+
+// prune removes all chunks but those that the document has now.
+func (s *Store) prune(ctx context.Context, d *Prepared) error {
+	list, err := s.Passages.Chunks(ctx, s.Tenant, s.Collection, d.ID)
+	if err != nil {
+		return err
+	}
+	now := make(map[string]bool, len(d.Chunks))
+	for i := range d.Chunks {
+		now[s.id(d, i)] = true
+	}
+	var gone []string
+	for i := range list {
+		if !now[list[i].ID] {
+			gone = append(gone, list[i].ID)
+		}
+	}
+	_, err = s.Passages.Remove(ctx, s.Tenant, s.Collection, gone)
+	return err
 }
 
 // changes are what is to be written of some documents.
 type changes struct {
-	changed      map[*Prepared]bool
-	shorter      []*Prepared      // those that have fewer chunks than before
-	anew, points []pipeline.Point // of shorter documents, and of others
+	changed map[*Prepared]bool
+	shorter []*Prepared // those that have fewer chunks than before
+	points  []pipeline.Point
 }
 
 func (s *Store) compare(docs []*Prepared, known map[string]*pipeline.Passage) changes {
 	c := changes{changed: map[*Prepared]bool{}}
 	for _, d := range docs {
-		shorter := known[s.id(d, len(d.Chunks))] != nil
-		if shorter {
+		if known[s.id(d, len(d.Chunks))] != nil {
 			c.shorter, c.changed[d] = append(c.shorter, d), true
 		}
 		for k := range d.Chunks {
-			switch {
-			case shorter:
-				c.anew = append(c.anew, s.point(d, k))
-			case s.Again || !same(known[s.id(d, k)], &d.Chunks[k]):
+			if s.Again || !same(known[s.id(d, k)], &d.Chunks[k]) {
 				c.points, c.changed[d] = append(c.points, s.point(d, k)), true
 			}
 		}

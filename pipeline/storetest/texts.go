@@ -89,6 +89,14 @@ func vectorDeadline(t *testing.T, store pipeline.VectorStore) {
 		_, err := store.Delete(ctx, s.tenant, s.collection, "d")
 		return err
 	})
+	f("Chunks", func(ctx context.Context) error {
+		_, err := store.Chunks(ctx, s.tenant, s.collection, "d")
+		return err
+	})
+	f("Remove", func(ctx context.Context) error {
+		_, err := store.Remove(ctx, s.tenant, s.collection, []string{s.point("d", 0, "", nil, "").ID})
+		return err
+	})
 	f("Collection", func(ctx context.Context) error {
 		_, err := store.Collection(ctx, s.tenant, s.collection)
 		return err

@@ -24,6 +24,7 @@ func Vectors(t *testing.T, open func(t *testing.T) pipeline.VectorStore) {
 		{"tenants", tenants},
 		{"dimensions", dimensions},
 		{"models", models},
+		{"prune", prune},
 		{"bad vectors", badVectors},
 		{"upsert", upserts},
 		{"skip unchanged", skipUnchanged},
@@ -128,6 +129,58 @@ func models(t *testing.T, store pipeline.VectorStore) {
 	f(search("new"))
 	refused(t, search("old"), 409, "model_mismatch")
 	equal(t, "found", ids(s.search(t, pipeline.SearchQuery{Vector: vector(1, 0, 0)}).Dense), idsOf(first))
+}
+
+// prune lists what a document consists of and removes some of it, which leaves the rest
+// and everybody else's alone.
+func prune(t *testing.T, store pipeline.VectorStore) {
+	s, other := newShelf(store), newShelf(store)
+	other.collection = s.collection
+	_, err := store.Chunks(within(t), s.tenant, s.collection, "d")
+	refused(t, err, 404, "collection_not_found")
+	var points []pipeline.Point
+	for i := range 2300 { // some pages
+		points = append(points, s.point("d", i, "chunk", vector(1, float32(i)), ""))
+	}
+	for rest := points; len(rest) > 0; rest = rest[min(len(rest), 500):] {
+		s.put(t, rest[:min(len(rest), 500)]...)
+	}
+	near := s.point("e", 0, "another document's", vector(1, 1), "")
+	s.put(t, near)
+	theirs := other.point("d", 0, "another tenant's", vector(1, 1), "")
+	other.put(t, theirs)
+	f := func(want ...pipeline.Point) {
+		t.Helper()
+		list := must[[]pipeline.Passage](t)(store.Chunks(within(t), s.tenant, s.collection, "d"))
+		if len(list) != len(want) {
+			t.Fatalf("%d chunks, want %d", len(list), len(want))
+		}
+		for i, c := range list {
+			if w := want[i]; c.ID != w.ID || c.ChunkID != w.ChunkID || c.Index != w.Index {
+				t.Fatalf("chunk %d is %+v; want %+v", i, c, w.Passage)
+			}
+		}
+	}
+	remove := func(want int, points ...pipeline.Point) {
+		t.Helper()
+		if n := must[int](t)(store.Remove(within(t), s.tenant, s.collection, idsOf(points...))); n != want {
+			t.Errorf("%d points went; want %d", n, want)
+		}
+	}
+	f(points...)
+	remove(0)
+	remove(0, s.point("d", 9999, "is not there", nil, ""), theirs)
+	remove(2200, append(slices.Clone(points[100:]), points[100], theirs)...)
+	f(points[:100]...)
+	remove(1, points[0])
+	f(points[1:100]...)
+	if s.count(t) != 100 || other.count(t) != 1 {
+		t.Errorf("%d and %d points are left; want 100 and 1", s.count(t), other.count(t))
+	}
+	equal(t, "found", ids(s.search(t, pipeline.SearchQuery{Vector: vector(1, 1), Limit: 2}).Dense), idsOf(points[1], near))
+	if list := must[[]pipeline.Passage](t)(store.Chunks(within(t), s.tenant, s.collection, "no document")); len(list) != 0 {
+		t.Errorf("nothing has %d chunks", len(list))
+	}
 }
 
 func badVectors(t *testing.T, store pipeline.VectorStore) {

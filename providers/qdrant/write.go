@@ -147,6 +147,11 @@ func (s *Store) Delete(ctx context.Context, tenant, collection, docID string) (i
 	if docID != "" {
 		only.Must = append(only.Must, client.NewMatchKeyword(fieldDoc, docID))
 	}
+	return s.drop(ctx, name, only)
+}
+
+// drop deletes points, and returns how many there were.
+func (s *Store) drop(ctx context.Context, name string, only *client.Filter) (int, error) {
 	n, err := s.count(ctx, name, only)
 	if err != nil || n == 0 {
 		return 0, err

@@ -141,6 +141,22 @@ func (e *engine) Count(name string, f *client.Filter) (n uint64, err error) {
 	return n, e.call("count", name, &client.CountPoints{Filter: f}, &n)
 }
 
+func (e *engine) Scroll(name string, r *client.ScrollPoints) ([]*client.RetrievedPoint, *client.PointId, error) {
+	var page struct {
+		Points []found
+		Next   string
+	}
+	err := e.call("scroll", name, r, &page)
+	var out []*client.RetrievedPoint
+	for _, f := range page.Points {
+		out = append(out, &client.RetrievedPoint{Id: client.NewIDUUID(f.ID), Payload: integers(f)})
+	}
+	if page.Next == "" {
+		return out, nil, err
+	}
+	return out, client.NewIDUUID(page.Next), err
+}
+
 // integers is a payload whose index is a whole number again, which JSON does
 // not tell from others.
 func integers(f found) map[string]*client.Value {

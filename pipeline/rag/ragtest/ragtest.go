@@ -190,6 +190,30 @@ func (s *Store) Collection(_ context.Context, tenant, collection string) (pipeli
 	return info, nil
 }
 
+// Chunks implements pipeline.VectorStore.
+func (s *Store) Chunks(_ context.Context, tenant, collection, docID string) ([]pipeline.Passage, error) {
+	if _, err := s.Collection(context.Background(), tenant, collection); err != nil {
+		return nil, err
+	}
+	var out []pipeline.Passage
+	for i := range s.Points {
+		if p := &s.Points[i]; p.Tenant == tenant && p.Collection == collection && p.DocID == docID {
+			out = append(out, pipeline.Passage{ID: p.ID, DocID: docID, ChunkID: p.ChunkID, Index: p.Index})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b pipeline.Passage) int { return cmp.Compare(a.Index, b.Index) })
+	return out, nil
+}
+
+// Remove implements pipeline.VectorStore.
+func (s *Store) Remove(_ context.Context, tenant, collection string, ids []string) (int, error) {
+	was := len(s.Points)
+	s.Points = slices.DeleteFunc(s.Points, func(p Point) bool {
+		return p.Tenant == tenant && p.Collection == collection && slices.Contains(ids, p.ID)
+	})
+	return was - len(s.Points), nil
+}
+
 // Link implements pipeline.GraphStore: it finds entities whose id is a word of
 // the text.
 func (s *Store) Link(ctx context.Context, q pipeline.LinkQuery) ([]pipeline.Seed, error) {

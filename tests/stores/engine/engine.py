@@ -99,6 +99,13 @@ def get(name, r):
             shards[name].retrieve([i["uuid"] for i in r["ids"]], with_payload=True, with_vector=False)]
 
 
+def scroll(name, r):
+    points, following = shards[name].scroll(q.ScrollRequest(
+        offset=r["offset"]["uuid"] if "offset" in r else None, limit=r["limit"],
+        filter=make_filter(r.get("filter")), with_payload=True, with_vector=False))
+    return {"points": [{"id": str(p.id), "payload": p.payload} for p in points], "next": str(following) if following else ""}
+
+
 def count(name, r):
     return shards[name].count(q.CountRequest(exact=True, filter=make_filter(r.get("filter"))))
 
@@ -112,7 +119,7 @@ def query(name, r):
     return [{"id": str(p.id), "score": p.score, "payload": p.payload} for p in hits]
 
 
-calls = {f.__name__: f for f in (create, upsert, delete, get, count, query)}
+calls = {f.__name__: f for f in (create, upsert, delete, get, scroll, count, query)}
 print("ready engine", flush=True)
 for line in sys.stdin:
     request = json.loads(line)

@@ -155,6 +155,17 @@ func (s points) Count(_ context.Context, r *qdrant.CountPoints) (*qdrant.CountRe
 	return &qdrant.CountResponse{Result: &qdrant.CountResult{Count: n}}, err
 }
 
+func (s points) Scroll(_ context.Context, r *qdrant.ScrollPoints) (*qdrant.ScrollResponse, error) {
+	if _, err := s.of.collection(r.GetCollectionName()); err != nil {
+		return nil, err
+	}
+	list, next, err := s.of.Backend.Scroll(r.GetCollectionName(), r)
+	for _, p := range list {
+		p.Payload = included(p.GetPayload(), r.GetWithPayload())
+	}
+	return &qdrant.ScrollResponse{Result: list, NextPageOffset: next}, err
+}
+
 func (s points) Query(_ context.Context, r *qdrant.QueryPoints) (*qdrant.QueryResponse, error) {
 	hits, err := s.query(r.GetCollectionName(), r)
 	return &qdrant.QueryResponse{Result: hits}, err

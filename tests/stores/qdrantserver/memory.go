@@ -80,6 +80,24 @@ func (m *Memory) Count(name string, f *qdrant.Filter) (uint64, error) {
 	return uint64(len(m.admitted(name, f))), nil
 }
 
+// Scroll implements Backend.
+func (m *Memory) Scroll(name string, r *qdrant.ScrollPoints) (page []*qdrant.RetrievedPoint, next *qdrant.PointId, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := m.admitted(name, r.GetFilter())
+	slices.SortFunc(all, func(a, b *qdrant.PointStruct) int { return strings.Compare(a.GetId().GetUuid(), b.GetId().GetUuid()) })
+	for _, p := range all {
+		switch {
+		case p.GetId().GetUuid() < r.GetOffset().GetUuid():
+		case len(page) == int(r.GetLimit()):
+			return page, p.GetId(), nil
+		default:
+			page = append(page, &qdrant.RetrievedPoint{Id: p.GetId(), Payload: p.GetPayload()})
+		}
+	}
+	return page, nil, nil
+}
+
 func (m *Memory) admitted(name string, f *qdrant.Filter) []*qdrant.PointStruct {
 	var out []*qdrant.PointStruct
 	for _, p := range m.points[name] {

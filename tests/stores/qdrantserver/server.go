@@ -26,6 +26,8 @@ type Backend interface {
 	Get(name string, ids []*qdrant.PointId) ([]*qdrant.RetrievedPoint, error)
 	Query(name string, q *qdrant.QueryPoints) ([]*qdrant.ScoredPoint, error)
 	Count(name string, f *qdrant.Filter) (uint64, error)
+	// Scroll returns a page, in the order of ids, and where the next one begins.
+	Scroll(name string, r *qdrant.ScrollPoints) ([]*qdrant.RetrievedPoint, *qdrant.PointId, error)
 }
 
 // Server serves a backend. Its fields may be set before Start.
