@@ -259,7 +259,7 @@ func (c *ingestCmd) sink(ctx context.Context, e *env) (sink ingest.Sink, release
 		if u, err := url.Parse(c.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			return nil, nil, fmt.Errorf("--url %q is no address of a gateway; write it as http://127.0.0.1:8080", c.URL)
 		}
-		return &ingest.Gateway{URL: c.URL, Key: c.Key, Collection: c.Collection, Client: &http.Client{Timeout: 5 * time.Minute}}, func() {}, nil
+		return &ingest.Gateway{URL: c.URL, Key: c.Key, Collection: c.Collection, Again: c.Again, Client: &http.Client{Timeout: 5 * time.Minute}}, func() {}, nil
 	}
 	src, err := source(c.Config)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,18 +14,22 @@ import (
 	"github.com/headrace/headrace/pipeline/graphjson"
 )
 
-// A Gateway writes through a running gateway. It cannot tell that a document has
-// become shorter, so that the rest of it stays, and so do relations that it does not
-// name any more.
+// A Gateway writes through a running gateway, which knows what has changed.
 type Gateway struct {
 	URL        string // of the gateway, as http://localhost:8080
 	Key        string // empty: none is sent
 	Collection string
+	Again      bool // write what has not changed, too
 	Client     *http.Client
 }
 
-// maxChunks is how many chunks one request may have.
-const maxChunks = 1000
+// maxChunks and maxDocument are how many chunks of one document one request may have, and
+// bytes of them. A document with more is sent in parts; what it has no more goes with the
+// last one, and only from passages: relations that it does not name any more stay.
+const (
+	maxChunks   = 1000
+	maxDocument = 4 << 20
+)
 
 // maxBytes is how many bytes of text and metadata the chunks of several documents may
 // have in one request, of which a gateway takes 8 MiB: each may take six in JSON.
@@ -43,6 +48,7 @@ type sent struct {
 
 type sentChunk struct {
 	DocID    string          `json:"doc_id"`
+	Index    int             `json:"index,omitempty"` // 0: the next one of the document
 	Text     string          `json:"text"`
 	Metadata json.RawMessage `json:"metadata,omitempty"`
 	Entities []sentEntity    `json:"entities,omitempty"`
@@ -54,11 +60,10 @@ type sentEntity struct {
 	Name string `json:"name"`
 }
 
-// Write implements Sink. The chunks of one document are sent in one request,
-// which numbers them.
+// Write implements Sink.
 func (g *Gateway) Write(ctx context.Context, docs []*Prepared) (Written, error) {
 	var w Written
-	body := sent{Collection: g.Collection, Mode: "skip_unchanged"}
+	body := sent{Collection: g.Collection, Mode: "replace"}
 	size, mentions := 0, 0
 	flush := func() error {
 		if len(body.Chunks) == 0 {
@@ -72,12 +77,18 @@ func (g *Gateway) Write(ctx context.Context, docs []*Prepared) (Written, error) 
 		return err
 	}
 	for _, d := range docs {
-		if len(d.Chunks) > maxChunks {
-			return w, fmt.Errorf("%q has %d chunks; through a gateway a document may have %d", d.ID, len(d.Chunks), maxChunks)
-		}
-		more := 0
-		for _, c := range d.Chunks {
-			more += len(c.Text) + len(c.Metadata)
+		more := sizeOf(d.Chunks...)
+		switch n := len(d.Chunks); {
+		case n == 0:
+			if err := g.empty(ctx, d.ID); err != nil {
+				return w, err
+			}
+			continue
+		case n > maxChunks || more > maxDocument:
+			if err := g.parts(ctx, d, &w); err != nil {
+				return w, err
+			}
+			continue
 		}
 		if len(body.Chunks)+len(d.Chunks) > maxChunks || size+more > maxBytes {
 			if err := flush(); err != nil {
@@ -85,18 +96,9 @@ func (g *Gateway) Write(ctx context.Context, docs []*Prepared) (Written, error) 
 			}
 		}
 		size += more
-		byID := make(map[string]sentEntity, len(d.Entities))
-		for _, e := range d.Entities {
-			byID[e.ID] = sentEntity{e.ID, e.Type, e.Name}
-		}
-		for _, c := range d.Chunks {
-			s := sentChunk{DocID: d.ID, Text: c.Text, Metadata: c.Metadata}
-			for _, id := range c.Mentions[:min(len(c.Mentions), maxSent)] {
-				s.Entities = append(s.Entities, byID[id])
-			}
-			mentions += len(s.Entities)
-			body.Chunks = append(body.Chunks, s)
-		}
+		chunks, named := chunksOf(d)
+		mentions += named
+		body.Chunks = append(body.Chunks, chunks...)
 	}
 	if err := flush(); err != nil {
 		return w, err
@@ -107,6 +109,71 @@ func (g *Gateway) Write(ctx context.Context, docs []*Prepared) (Written, error) 
 		}
 	}
 	return w, nil
+}
+
+func sizeOf(chunks ...Chunk) int {
+	size := 0
+	for i := range chunks {
+		size += len(chunks[i].Text) + len(chunks[i].Metadata)
+	}
+	return size
+}
+
+// chunksOf are the chunks of a document as they are sent, and how many entities they name.
+func chunksOf(d *Prepared) (chunks []sentChunk, mentions int) {
+	byID := make(map[string]sentEntity, len(d.Entities))
+	for _, e := range d.Entities {
+		byID[e.ID] = sentEntity{e.ID, e.Type, e.Name}
+	}
+	for _, c := range d.Chunks {
+		s := sentChunk{DocID: d.ID, Text: c.Text, Metadata: c.Metadata}
+		for _, id := range c.Mentions[:min(len(c.Mentions), maxSent)] {
+			s.Entities = append(s.Entities, byID[id])
+		}
+		mentions += len(s.Entities)
+		chunks = append(chunks, s)
+	}
+	return chunks, mentions
+}
+
+// parts sends a document that is too much for one request.
+func (g *Gateway) parts(ctx context.Context, d *Prepared, w *Written) error {
+	chunks, mentions := chunksOf(d)
+	for from, to := 0, 0; from < len(chunks); from = to {
+		for size := 0; to < len(chunks) && to-from < maxChunks; to++ {
+			if size += sizeOf(d.Chunks[to]); size > maxDocument && to > from {
+				break
+			}
+		}
+		body := sent{Collection: g.Collection, Mode: "skip_unchanged", Chunks: chunks[from:to]}
+		if to == len(chunks) {
+			body.Mode = "replace"
+		}
+		body.Chunks[0].Index = from
+		if err := g.post(ctx, body, w); err != nil {
+			return err
+		}
+	}
+	w.Mentions += mentions
+	return nil
+}
+
+// empty removes a document that has no chunks any more.
+func (g *Gateway) empty(ctx context.Context, doc string) error {
+	body := struct {
+		Collection string `json:"collection,omitempty"`
+		DocID      string `json:"doc_id"`
+	}{g.Collection, doc}
+	var done struct{ Deleted int }
+	if err := g.send(ctx, "/delete/vector", "the end of a document", body, &done); err != nil || done.Deleted == 0 {
+		return err
+	}
+	body.Collection = ""
+	err := g.send(ctx, "/delete/graph", "the end of a document", body, nil)
+	if e, ok := errors.AsType[*refusal](err); ok && (e.status == 404 || e.status == 405 || e.status == 503 && strings.Contains(e.answer, "sets up no such store")) {
+		return nil // a gateway without a graph
+	}
+	return err
 }
 
 // maxRelations is how many relations one request may have; each names two entities at
@@ -134,7 +201,21 @@ func (g *Gateway) relate(ctx context.Context, d *Prepared) error {
 	return nil
 }
 
+// post sends chunks and counts them.
 func (g *Gateway) post(ctx context.Context, body sent, w *Written) error {
+	if !g.Again {
+		return g.write(ctx, body, w)
+	}
+	mode := body.Mode
+	body.Mode = "upsert"
+	if err := g.write(ctx, body, w); err != nil || mode == "skip_unchanged" {
+		return err
+	}
+	body.Mode = mode
+	return g.write(ctx, body, &Written{}) // nothing of it has changed since
+}
+
+func (g *Gateway) write(ctx context.Context, body sent, w *Written) error {
 	var done struct {
 		Upserted int
 		Skipped  int
@@ -151,6 +232,15 @@ func (g *Gateway) post(ctx context.Context, body sent, w *Written) error {
 	w.Unchanged += done.Skipped
 	return nil
 }
+
+// A refusal is an answer that is none.
+type refusal struct {
+	status int
+	line   string
+	answer string
+}
+
+func (r *refusal) Error() string { return fmt.Sprintf("%s: %.300s", r.line, r.answer) }
 
 // send puts body to a path of the gateway, and reads its answer into one, which may be
 // nil.
@@ -178,7 +268,7 @@ func (g *Gateway) send(ctx context.Context, path, what string, body, into any) e
 		return fmt.Errorf("send %s to %s: %w", what, url, err)
 	}
 	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("send %s to %s: %s: %.300s", what, url, resp.Status, answer)
+		return fmt.Errorf("send %s to %s: %w", what, url, &refusal{resp.StatusCode, resp.Status, string(answer)})
 	}
 	if into == nil {
 		return nil

@@ -2,12 +2,15 @@ package ingest_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/graphjson"
@@ -39,7 +42,7 @@ func TestGateway(t *testing.T) {
 	if err != nil || p.New != 1 || p.Unchanged != 1 || p.Mentions != 1 || len(p.Failed) > 0 {
 		t.Errorf("%+v, %v", p, err)
 	}
-	if got.Collection != "kb" || got.Mode != "skip_unchanged" || len(got.Chunks) != 2 || got.Chunks[0].DocID != "a.txt" || len(got.Chunks[0].Entities) != 1 || got.Chunks[0].Entities[0].Name != "Weir" {
+	if got.Collection != "kb" || got.Mode != "replace" || len(got.Chunks) != 2 || got.Chunks[0].DocID != "a.txt" || len(got.Chunks[0].Entities) != 1 || got.Chunks[0].Entities[0].Name != "Weir" {
 		t.Errorf("sent %+v", got)
 	}
 	f := func(s int, a, want string) {
@@ -78,6 +81,56 @@ func TestGatewaySizes(t *testing.T) {
 	answer = `{"errors":["no"]}`
 	if w, err := g.Write(t.Context(), docs[:1]); err == nil || w.Mentions != 0 {
 		t.Errorf("%v, %+v", err, w)
+	}
+}
+
+// A document that is too much for one request is sent in parts, of which the last one takes
+// away what there was behind it; one that has become empty is deleted.
+func TestGatewayParts(t *testing.T) {
+	var log []string
+	graph := 200
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var got struct {
+			Collection string `json:"collection"`
+			Mode       string
+			DocID      string `json:"doc_id"`
+			Chunks     []struct{ Index int }
+		}
+		if err := json.NewDecoder(r.Body).Decode(&got); err != nil {
+			t.Error(err)
+		}
+		line := r.URL.Path + " " + got.Collection + got.Mode + got.DocID
+		if n := len(got.Chunks); n > 0 {
+			line += fmt.Sprintf(" %d from %d", n, got.Chunks[0].Index)
+		}
+		log = append(log, line)
+		if r.URL.Path == "/delete/graph" {
+			w.WriteHeader(graph)
+		}
+		_, _ = io.WriteString(w, `{"ok":true,"deleted":2,"detail":"neo4j_unavailable: the gateway's file sets up no such store"}`)
+	}))
+	defer server.Close()
+	g := &ingest.Gateway{URL: server.URL, Collection: "kb", Client: server.Client()}
+	f := func(chunks []ingest.Chunk, want ...string) {
+		t.Helper()
+		log = nil
+		_, err := g.Write(t.Context(), []*ingest.Prepared{{ID: "a", Chunks: chunks}})
+		if diff := cmp.Diff(want, log); err != nil || diff != "" {
+			t.Errorf("%v %s", err, diff)
+		}
+	}
+	f(make([]ingest.Chunk, 2001), "/index/chunks kbskip_unchanged 1000 from 0", "/index/chunks kbskip_unchanged 1000 from 1000", "/index/chunks kbreplace 1 from 2000")
+	f(make([]ingest.Chunk, 1000), "/index/chunks kbreplace 1000 from 0")
+	long := ingest.Chunk{Text: strings.Repeat("x", 3<<20)}
+	f([]ingest.Chunk{long, long, {}}, "/index/chunks kbskip_unchanged 1 from 0", "/index/chunks kbreplace 2 from 1")
+	f(nil, "/delete/vector kba", "/delete/graph a")
+	g.Again = true
+	f(make([]ingest.Chunk, 1001), "/index/chunks kbupsert 1000 from 0", "/index/chunks kbupsert 1 from 1000", "/index/chunks kbreplace 1 from 1000")
+	graph = 503 // there is none
+	f(nil, "/delete/vector kba", "/delete/graph a")
+	graph = 500
+	if _, err := g.Write(t.Context(), []*ingest.Prepared{{ID: "a"}}); err == nil || !strings.Contains(err.Error(), "500 Internal Server Error") {
+		t.Error(err)
 	}
 }
 

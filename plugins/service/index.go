@@ -64,6 +64,7 @@ type job struct {
 	texts    []string
 	write    pipeline.GraphWrite
 	entities bool
+	replace  bool // what the documents have besides goes
 }
 
 func (h *indexEndpoint) parse(ex *pipeline.Exchange) (*job, error) {
@@ -86,10 +87,10 @@ func (h *indexEndpoint) parse(ex *pipeline.Exchange) (*job, error) {
 	}
 	switch m := r.OptString("mode"); {
 	case m == nil, *m == "upsert":
-	case *m == "skip_unchanged":
-		j.SkipUnchanged = true
+	case *m == "skip_unchanged", *m == "replace":
+		j.SkipUnchanged, j.replace = true, *m == "replace"
 	default:
-		const want = "'upsert' or 'skip_unchanged'"
+		const want = "'upsert', 'skip_unchanged' or 'replace'"
 		r.Refuse("mode", "enum", "Input should be "+want, map[string]string{"expected": want})
 	}
 	r.OptBool("wait", true)
@@ -112,13 +113,16 @@ func (h *indexEndpoint) chunk(j *job, c *detail.Reader, counts map[string]int) {
 	if len(p.Text) > int(h.MaxText) {
 		c.Refuse("text", "string_too_long", fmt.Sprintf("String should have at most %d bytes", h.MaxText), map[string]int64{"max_length": int64(h.MaxText)})
 	}
-	p.Index = counts[p.DocID]
-	counts[p.DocID]++
+	p.Index = c.Within("index", c.OptInt("index", counts[p.DocID]), 0, maxIndex)
+	counts[p.DocID] = p.Index + 1
 	p.ID = pipeline.PointID(j.Tenant, j.Collection, p.DocID, p.ChunkID, p.Index)
 	j.Points = append(j.Points, pipeline.Point{Passage: p})
 	j.texts = append(j.texts, p.Text)
 	h.mentions(j, c, &p)
 }
+
+// maxIndex is the last place that a chunk can have in its document.
+const maxIndex = 1<<31 - 2
 
 // mentions reads the entities that a chunk names: names, or objects with id.
 func (h *indexEndpoint) mentions(j *job, c *detail.Reader, p *pipeline.Passage) {
@@ -168,8 +172,18 @@ func (h *indexEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pip
 	for i := range j.Points {
 		out.IDs = append(out.IDs, j.Points[i].ID)
 	}
-	if out.Skipped, err = h.skip(ctx, j); err == nil {
+	var p *pruning
+	if j.replace {
+		p, err = h.pruning(ctx, j)
+	}
+	if err == nil {
+		out.Skipped, err = h.skip(ctx, j)
+	}
+	if err == nil {
 		out.Dim, err = h.vectors(ctx, j)
+	}
+	if err == nil && p != nil {
+		err = h.clear(ctx, j, p)
 	}
 	if err != nil {
 		return gone(ex, "index_error", err)
@@ -180,14 +194,30 @@ func (h *indexEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pip
 		return gone(ex, "index_error", err)
 	}
 	out.Upserted, out.Skipped = done.Written, out.Skipped+done.Skipped
-	if j.entities || h.graph != nil && len(j.write.Anew) > 0 {
-		j.write.Tenant = j.Tenant
-		if _, err := h.graph.Write(ctx, j.write); err != nil {
-			h.log.Warn("the entities of chunks could not be written", err)
-			out.Errors = append(out.Errors, "entities: "+sentence(failed("neo4j_error", err)))
+	if p != nil {
+		n, err := h.store.Remove(ctx, j.Tenant, j.Collection, p.ids)
+		if err != nil {
+			h.log.Warn("chunks could not be removed", err)
+			return gone(ex, "index_error", err)
 		}
+		out.Deleted = &n
+	} else if err := h.link(ctx, j); err != nil {
+		out.Errors = append(out.Errors, "entities: "+sentence(failed("neo4j_error", err)))
 	}
 	return reply(ex, out)
+}
+
+// link writes to the graph which entities the chunks name.
+func (h *indexEndpoint) link(ctx context.Context, j *job) error {
+	if h.graph == nil || !j.entities && len(j.write.Anew) == 0 {
+		return nil
+	}
+	j.write.Tenant = j.Tenant
+	_, err := h.graph.Write(ctx, j.write)
+	if err != nil {
+		h.log.Warn("the entities of chunks could not be written", err)
+	}
+	return err
 }
 
 func sentence(err error) string {
@@ -277,6 +307,7 @@ type indexReply struct {
 	Dim        int      `json:"dim"`
 	Collection string   `json:"collection"`
 	Skipped    int      `json:"skipped"`
+	Deleted    *int     `json:"deleted,omitempty"` // where the mode is replace
 	IDs        []string `json:"ids"`
 	Errors     []string `json:"errors"`
 }

@@ -58,11 +58,17 @@ func (queries) QueryGraph(_ context.Context, q pipeline.GraphQuery) ([][]byte, b
 }
 
 // A counted embedder notes what it was given.
-type counted struct{ texts []string }
+type counted struct {
+	texts []string
+	err   error // of every call
+}
 
 func (*counted) Model() string { return "counted" }
 
 func (c *counted) Embed(_ context.Context, texts []string, _ pipeline.Purpose) ([][]float32, error) {
+	if c.err != nil {
+		return nil, c.err
+	}
 	c.texts = append(c.texts, texts...)
 	out := make([][]float32, len(texts))
 	for i := range out {
@@ -322,6 +328,75 @@ func TestDocuments(t *testing.T) {
 	r.want("/search", `{"query":"Acme","collection":"kb"}`, 403, "may not use")
 	r.want("/retrieve", `{"query":"Acme","collection":"kb"}`, 403, "may not use")
 	r.want("/delete/vector", `{"collection":"kb"}`, 403, "may not use")
+}
+
+// A document that is replaced is what the request says of it, in passages and graph, and
+// nothing but what has changed is embedded.
+func TestReplace(t *testing.T) {
+	r := start(t)
+	index := func(mode, chunks string, parts ...string) {
+		t.Helper()
+		r.want("/index/chunks", `{"collection":"kb","mode":"`+mode+`","chunks":[`+chunks+`]}`, 200, parts...)
+	}
+	const first, second, third = `{"doc_id":"d","text":"one weir","entities":["Ann"]}`, `{"doc_id":"d","text":"two gates","entities":["Bob"]}`, `{"doc_id":"d","chunk_id":"c","text":"three dams","entities":["Cid"]}`
+	finds := func(text, doc string, n int) {
+		t.Helper()
+		_, said := r.ask("/search", `{"query":"`+text+`","collection":"kb","mode":"sparse","filters":{"doc_id":"`+doc+`"}}`)
+		if strings.Count(said, `"id"`) != n {
+			t.Errorf("%q is found in %s; want it %d times", text, said, n)
+		}
+	}
+	relate := func(deleted string) { // how much of the graph is there, which then is no more
+		t.Helper()
+		r.want("/delete/graph", `{"doc_id":"d"}`, 200, `"deleted":`+deleted+`,`)
+	}
+	index("replace", first+","+second+","+third+`,{"doc_id":"e","text":"four mills","entities":["Dan"]}`, `"upserted":4`, `"skipped":0,"deleted":0`)
+	relate("6") // three entities, three chunks
+	index("replace", first+","+second+","+third, `"upserted":0`, `"skipped":3,"deleted":0`)
+	relate("6") // it is noted again
+	index("replace", first+","+second+","+third)
+	r.want("/graph/upsert", `{"doc_id":"d","data":{"nodes":[{"id":"Ann","type":"P"},{"id":"Cid","type":"P"}],"edges":[{"src":"Ann","dst":"Cid","type":"KNOWS"}]}}`, 200, `"ok":true`)
+	index("replace", first+","+second, `"upserted":0`, `"skipped":2,"deleted":1`)
+	finds("dams", "d", 0)
+	finds("weir", "d", 1)
+	finds("mills", "e", 1)
+	relate("4")
+	index("upsert", third, `"upserted":1`)
+	if _, said := r.ask("/index/chunks", `{"collection":"kb","mode":"upsert","chunks":[`+third+`]}`); strings.Contains(said, "deleted") {
+		t.Error(said)
+	}
+
+	// A document in parts: each has places, and only the last one takes away.
+	part := func(from, to int) string {
+		var b []string
+		for i := from; i < to; i++ {
+			b = append(b, fmt.Sprintf(`{"doc_id":"long","index":%d,"text":"part%d"}`, i, i))
+		}
+		return strings.Join(b, ",")
+	}
+	index("skip_unchanged", part(0, 3), `"upserted":3`)
+	index("replace", part(3, 6), `"upserted":3`, `"deleted":0`)
+	index("skip_unchanged", part(0, 3), `"skipped":3`)
+	index("replace", part(3, 4)+`,{"doc_id":"long","text":"another"}`, `"upserted":1`, `"skipped":1,"deleted":1`) // without a place it is the next
+	finds("part2", "long", 1)
+	finds("part4", "long", 0)
+	finds("part5", "long", 0)
+	finds("another", "long", 1)
+
+	r.want("/index/chunks", `{"chunks":[{"doc_id":"d","text":"x","index":-1}]}`, 422, `"index"`, "greater_than_equal")
+	r.want("/index/chunks", `{"chunks":[{"doc_id":"d","text":"x","index":1.5}]}`, 422, "int_from_float")
+	r.want("/index/chunks", `{"chunks":[{"doc_id":"d","text":"x"}],"mode":"x"}`, 422, "'replace'")
+}
+
+// While nothing can be embedded a document that is replaced stays as it was.
+func TestReplaceFails(t *testing.T) {
+	r := start(t)
+	const old = `{"collection":"kb","mode":"replace","chunks":[{"doc_id":"d","text":"one"},{"doc_id":"d","text":"two"}]}`
+	r.want("/index/counted", old, 200, `"upserted":2`)
+	r.counted.err = errors.New("out of order")
+	r.want("/index/counted", `{"collection":"kb","mode":"replace","chunks":[{"doc_id":"d","text":"three"}]}`, 502, "index_error")
+	r.counted.err = nil
+	r.want("/index/counted", old, 200, `"upserted":0`, `"skipped":2,"deleted":0`)
 }
 
 // A client that leaves a search gets no answer, though one leg has found something.

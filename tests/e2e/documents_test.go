@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -123,4 +124,72 @@ routes:
 	f("/search/renamed", dense, 200, "The spillway gate is old.")
 	f("/search/new", dense, 409, `are of the model \"old\", not \"new\"`)
 	f("/search/new", `{"query":"spillway gate"}`, 200, "The spillway gate is old.") // by words
+}
+
+// Through a running gateway documents become what their files are, as they do without one:
+// shorter, empty, with another graph.
+func TestIngestThroughGateway(t *testing.T) {
+	t.Parallel()
+	g := harness.Start(t, "gateway.yaml")
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ingest := func(want string, args ...string) {
+		t.Helper()
+		cmd := exec.Command(harness.Binary(t), append([]string{"ingest", "--url", g.Root, "--size", "60", "--overlap", "0", "--graph", "titles", dir}, args...)...)
+		cmd.Env = harness.CleanEnv()
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("%v %s; want %s", err, out, want)
+		}
+	}
+	finds := func(word string, want bool) {
+		t.Helper()
+		a := send(t, g.Root+"/search", `{"collection":"kb","mode":"sparse","query":"`+word+`"}`)
+		if a.StatusCode != 200 || strings.Contains(a.body, word) != want {
+			t.Errorf("%s is to be found: %v, got %v", word, want, a)
+		}
+	}
+	leads := func(want bool) {
+		t.Helper()
+		a := send(t, g.Root+"/retrieve", `{"query":"penstock","collection":"kb","mode":"sparse"}`)
+		if a.StatusCode != 200 || strings.Contains(a.body, "oak piles") != want {
+			t.Errorf("the penstock leads to the weir: %v, got %v", want, a)
+		}
+	}
+	write("weir.md", "# Old Weir\n\nThe dam stands on oak piles. Nobody knows for how long they will hold.\n\nIt was built by monks in a summer without rain.\n")
+	write("mill.txt", "The penstock begins behind the Old Weir. It feeds two wheels.")
+	ingest("5 chunks written, 0 unchanged")
+	finds("monks", true)
+	leads(true)
+	ingest("0 chunks written, 5 unchanged")
+	leads(true)
+	ingest("5 chunks written", "--again")
+	write("weir.md", "# Old Weir\n\nThe dam stands on oak piles. Nobody knows for how long they will hold.\n")
+	ingest("0 chunks written")
+	finds("monks", false)
+	leads(true)
+	write("mill.txt", "The penstock begins behind the new gate. It feeds two wheels.")
+	ingest("1 chunks written")
+	leads(false)
+	write("mill.txt", "")
+	ingest("0 chunks written")
+	finds("penstock", false)
+
+	var long strings.Builder
+	for i := range 1100 {
+		fmt.Fprintf(&long, "Paragraph number%d says nothing that any other says.\n\n", i)
+	}
+	write("mill.txt", long.String())
+	ingest("1100 chunks written")
+	finds("number1099", true)
+	ingest("0 chunks written")
+	write("mill.txt", long.String()[:strings.Index(long.String(), "Paragraph number1050 ")])
+	ingest("0 chunks written")
+	finds("number1049", true)
+	finds("number1099", false)
 }
