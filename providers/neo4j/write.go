@@ -28,7 +28,7 @@ RETURN r.i AS i, e.name AS name, e.type AS type, e.props_json AS props`
 
 const setEntities = `
 UNWIND $p.rows AS r
-MATCH (e:Entity {key: r.key}) SET e += r.scalars, e:$(r.labels)`
+MATCH (e:Entity {key: r.key}) REMOVE e:$(r.former) SET e += r.scalars, e:$(r.labels)`
 
 const touchRelations = `
 UNWIND $p.rows AS r
@@ -190,12 +190,14 @@ func (w *writing) writeEntities(ctx context.Context, tx driver.ManagedTransactio
 		err := all(ctx, tx, touchEntities, row{"rows": rows, "tenant": w.of.Tenant, "scope": scopeOf(w.of.Tenant)}, func(r *driver.Record) {
 			e := some[integer(r, "i")]
 			name := clip(cmp.Or(e.Name, text(r, "name"), e.ID), maxName)
-			labels := []any{}
-			if e.Type != "" && e.Type != pipeline.GenericType {
-				labels = append(labels, e.Type)
+			was := text(r, "type")
+			is := pipeline.Retyped(was, e.Type)
+			former := []any{}
+			if is != was {
+				former = labelsOf(was)
 			}
-			sets[integer(r, "i")] = row{"key": w.key(e.ID), "labels": labels, "scalars": row{
-				"name": name, "norm": normal(name), "type": pipeline.Retyped(text(r, "type"), e.Type),
+			sets[integer(r, "i")] = row{"key": w.key(e.ID), "former": former, "labels": labelsOf(e.Type), "scalars": row{
+				"name": name, "norm": normal(name), "type": is,
 				"props_json": jsonOf(merged(propsOf(text(r, "props")), e.Props)),
 			}}
 			w.out.Entities++
@@ -208,6 +210,14 @@ func (w *writing) writeEntities(ctx context.Context, tx driver.ManagedTransactio
 		}
 	}
 	return nil
+}
+
+// labelsOf are the labels that an entity has by its type, beside that of all.
+func labelsOf(kind string) []any {
+	if kind == "" || kind == pipeline.GenericType {
+		return []any{}
+	}
+	return []any{kind}
 }
 
 func (w *writing) writeRelations(ctx context.Context, tx driver.ManagedTransaction) error {

@@ -157,6 +157,7 @@ func TestNeo4j(t *testing.T) {
 	t.Run("names", func(t *testing.T) { testLink(t, s) })
 	t.Run("chunks", func(t *testing.T) { testRelated(t, s) })
 	t.Run("identifiers", func(t *testing.T) { testIdentifiers(t, s) })
+	t.Run("labels", func(t *testing.T) { testLabels(t, s) })
 	t.Run("queries", func(t *testing.T) { testQueries(t, s) })
 	t.Run("read sessions", func(t *testing.T) { testReadSession(t, uri) })
 	t.Run("writers at once", func(t *testing.T) { testWriters(t, s, func() float64 { return retries(t, metrics) }) })
@@ -403,6 +404,28 @@ func testIdentifiers(t *testing.T, s *neo4j.Store) {
 	if _, err := s.Write(ctx, pipeline.GraphWrite{Tenant: tenant + "\x1fa", Entities: []pipeline.Entity{{ID: "a"}}}); code(err) != "400 invalid_tenant" {
 		t.Error(err)
 	}
+}
+
+// testLabels: an entity is matched by the type that it has, and no more by one that it had.
+func testLabels(t *testing.T, s *neo4j.Store) {
+	ctx, tenant := t.Context(), tenantOf(t)
+	f := func(kind, want string) {
+		t.Helper()
+		if _, err := s.Write(ctx, pipeline.GraphWrite{Tenant: tenant, Entities: []pipeline.Entity{{ID: "a", Type: kind}}}); err != nil {
+			t.Fatal(err)
+		}
+		got, _, err := s.QueryGraph(ctx, pipeline.GraphQuery{
+			Text: "MATCH (e:Entity {tenant: $tenant, norm: 'a'}) RETURN labels(e) AS labels", Params: []byte(`{"tenant": "` + tenant + `"}`), MaxRows: 3, MaxBytes: 1 << 20,
+		})
+		if text := fmt.Sprintf("%s", got); err != nil || text != want {
+			t.Errorf("%s: got %s, %v; want %s", kind, text, err, want)
+		}
+	}
+	f("", `[{"labels":["Entity"]}]`)
+	f("River", `[{"labels":["Entity","River"]}]`)
+	f("River", `[{"labels":["Entity","River"]}]`)
+	f("Stream", `[{"labels":["Entity","Stream"]}]`)
+	f("Entity", `[{"labels":["Entity","Stream"]}]`) // named, no more
 }
 
 func testQueries(t *testing.T, s *neo4j.Store) {
