@@ -5,10 +5,15 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/headrace/headrace/tests/harness"
 	"github.com/headrace/headrace/tests/stores/qdrantserver"
@@ -21,6 +26,35 @@ type retrieved struct {
 	Subgraph struct {
 		Nodes []struct{ ID string }
 		Edges []struct{ Type string }
+	}
+}
+
+// examples/stores.yaml is the shipped file but for its stores.
+func TestFileIsTheSame(t *testing.T) {
+	read := func(name string, change ...string) (v map[string]any) {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(harness.Root(t), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i < len(change); i += 2 {
+			if !strings.Contains(string(text), change[i]) {
+				t.Errorf("%s has no %q", name, change[i])
+			}
+		}
+		if err := yaml.Unmarshal([]byte(strings.NewReplacer(change...).Replace(string(text))), &v); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	want := read("gateway.yaml", "graph: { store: kb,", "graph: { store: facts,", "graph: kb }", "graph: facts }", "serve_query: {}", "serve_query: { graph: facts }")
+	got := read("examples/stores.yaml")
+	for _, name := range []string{"kb", "facts"} {
+		delete(want["stores"].(map[string]any), name)
+		delete(got["stores"].(map[string]any), name)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("gateway.yaml (-) and examples/stores.yaml (+) differ in more than their stores:\n%s", diff)
 	}
 }
 
