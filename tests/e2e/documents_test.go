@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/headrace/headrace/tests/harness"
+	"github.com/headrace/headrace/tests/stub"
 )
 
 // The shipped file keeps answers from documents until one of the documents changes, and
@@ -52,6 +53,24 @@ func TestAnswersFromDocuments(t *testing.T) {
 	index("The warden alone opens the spillway gate.")
 	ask("miss", "The warden alone")
 	ask("hit", "The warden alone")
+}
+
+// kb-answer is whichever model of the upstream the environment names.
+func TestAnswerModel(t *testing.T) {
+	t.Parallel()
+	up := stub.Start()
+	defer up.Close()
+	for _, want := range []string{"rag-answer", "echo"} {
+		env := []string{"HEADRACE_UPSTREAM=" + up.URL}
+		if want == "echo" {
+			env = append(env, "HEADRACE_ANSWER_MODEL=echo")
+		}
+		g := harness.Start(t, "gateway.yaml", env...)
+		a := send(t, g.Root+"/v1/chat/completions", question("kb-answer", "hello", false))
+		if sent := up.Requests(); a.StatusCode != 200 || len(sent) == 0 || sent[len(sent)-1].Model != want {
+			t.Errorf("want %s, sent %+v: %v", want, sent, a)
+		}
+	}
 }
 
 // A chunk that is indexed again names what it names now.
