@@ -95,11 +95,11 @@ func (o *origin) closeAll() {
 	}
 }
 
-// open is how many connections there are.
-func (o *origin) open() int {
+// arrived is how many requests have, each counted once.
+func (o *origin) arrived() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return len(o.conns)
+	return len(o.seen)
 }
 
 // attempts is how often a request has arrived.

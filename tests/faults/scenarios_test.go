@@ -169,9 +169,8 @@ func TestIdle(t *testing.T) {
 func TestStopWithCrowd(t *testing.T) {
 	r := newShipped(t, harness.Binary(t), false, `"${HEADRACE_TIMEOUT:-60s}"`, "60s")
 	const crowd = 500
-	var clients, begun sync.WaitGroup
+	var clients sync.WaitGroup
 	got := make([]string, crowd)
-	begun.Add(crowd)
 	for i := range crowd {
 		clients.Go(func() {
 			marker := r.marker()
@@ -181,7 +180,8 @@ func TestStopWithCrowd(t *testing.T) {
 			}
 		})
 	}
-	harness.Until(t, "all streams run", func() bool { return r.bad[0].open() >= crowd || len(r.Log()) > 1<<20 })
+	// Not that all are open at once: on a slow machine the first may be over by then.
+	harness.Until(t, "all streams run", func() bool { return r.bad[0].arrived() >= crowd || len(r.Log()) > 1<<20 })
 	r.Signal(t, syscall.SIGTERM)
 	clients.Wait()
 	ended := map[string]int{}
