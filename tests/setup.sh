@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the suites in other languages need: the OpenAI libraries for Python
-# and Node, the LiteLLM proxy, and the servers behind the stores. Everything goes into one folder outside the source
-# tree, HEADRACE_TOOLS (default: headrace-test in the user's cache), and is left alone
-# where it is there already. Several calls at a time wait for each other.
+# and Node, the first one's own tests, the LiteLLM proxy, and the servers behind the
+# stores. Everything goes into one folder outside the source tree, HEADRACE_TOOLS
+# (default: headrace-test in the user's cache), and is left alone where it is there
+# already. Several calls at a time wait for each other.
 #
 #     tests/setup.sh                 everything
-#     tests/setup.sh python node     only these
+#     tests/setup.sh python vendor   only these
 #     tests/setup.sh litellm
 #     tests/setup.sh qdrant neo4j    the engines behind the stores (neo4j: JDK 17 and Maven)
 set -euo pipefail
@@ -26,6 +27,19 @@ venv() {
 }
 
 python() { venv python "$here/sdk/python/requirements.txt"; }
+# The tests of the OpenAI library for Python itself, in the version that is installed.
+vendor() {
+	local dir=$tools/vendor want
+	want=$(grep '^openai==' "$here/sdk/python/requirements.txt")
+	if [ "$(cat "$dir/installed.txt" 2>/dev/null)" = "$want" ]; then return; fi
+	echo "unpacking the tests of $want into $dir"
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	"${PYTHON:-python3}" -m pip download --quiet --disable-pip-version-check --no-input --no-deps --no-binary openai --dest "$dir" "$want"
+	tar -xzf "$dir"/openai-*.tar.gz -C "$dir" --strip-components=1
+	rm -rf "$dir"/openai-*.tar.gz "$dir/src"
+	printf '%s' "$want" >"$dir/installed.txt"
+}
 litellm() { venv litellm "$here/litellm/requirements.txt"; }
 qdrant() { venv qdrant "$here/stores/engine/requirements.txt"; }
 # A machine without Java or Maven goes without: its tests are skipped, or fail where
@@ -48,11 +62,11 @@ node() {
 	cp "$here/sdk/node/package-lock.json" "$dir/installed.json"
 }
 
-[ $# -gt 0 ] || set -- python node litellm qdrant neo4j
+[ $# -gt 0 ] || set -- python vendor node litellm qdrant neo4j
 for part; do
 	case $part in
-	python | node | litellm | qdrant | neo4j) ;;
-	*) echo "unknown part $part; known: python, node, litellm, qdrant, neo4j" >&2; exit 2 ;;
+	python | vendor | node | litellm | qdrant | neo4j) ;;
+	*) echo "unknown part $part; known: python, vendor, node, litellm, qdrant, neo4j" >&2; exit 2 ;;
 	esac
 	# One lock for each part, held by whoever installs it; released with the process.
 	(

@@ -232,7 +232,7 @@ func (c *call) restream(h *fasthttp.ResponseHeader) error {
 	if !streamable(c.op, c.whole.B) {
 		return protocolError("the upstream's answer is no stream although one was asked for")
 	}
-	c.whole.B = appendStream(nil, c.whole.B, c.usage)
+	c.whole.B = appendStream(nil, c.op, c.whole.B, c.usage)
 	h.SetContentType("text/event-stream; charset=utf-8")
 	h.SetContentLength(-1)
 	return nil

@@ -11,17 +11,28 @@ import (
 // Some upstreams answer a request for a stream in one piece, as JSON. A client that waits
 // for events would find none in it, and take the answer for an empty one. So it becomes a
 // stream: one event with all that it says, perhaps one with the count of tokens, and the
-// mark of the end.
+// mark of the end; or the events of a response.
 
 // streamable reports whether an answer in one piece can be made a stream.
 func streamable(op pipeline.Operation, body []byte) bool {
-	choices := chat.Get(body, "choices")
-	return (op == pipeline.OpChat || op == pipeline.OpCompletions) && len(choices) > 0 && choices[0] == '['
+	list := "choices"
+	if op == pipeline.OpResponses {
+		if list = "output"; lastEvent(body) == "" {
+			return false
+		}
+	} else if op != pipeline.OpChat && op != pipeline.OpCompletions {
+		return false
+	}
+	value := chat.Get(body, list)
+	return len(value) > 0 && value[0] == '['
 }
 
-// appendStream appends a valid completion as a stream. With usage the count of tokens has
-// an event of its own, as clients who ask for it expect.
-func appendStream(dst, body []byte, usage bool) []byte {
+// appendStream appends a valid answer as a stream. With usage the count of tokens of a
+// completion has an event of its own, as clients who ask for it expect.
+func appendStream(dst []byte, op pipeline.Operation, body []byte, usage bool) []byte {
+	if op == pipeline.OpResponses {
+		return appendResponse(dst, body)
+	}
 	dst = sse.AppendData(dst, appendChunk(nil, body, false))
 	if usage && chat.Get(body, "usage") != nil {
 		dst = sse.AppendData(dst, appendChunk(nil, body, true))

@@ -54,13 +54,16 @@ func (c *call) chat(r *chat.Request) *refusal {
 		}
 		b = appendInt(b, `{"index":`, i)
 		b = append(b, `,"message":{"role":"assistant","content":`...)
+		said := c.reply.text
 		if len(c.reply.calls) > 0 {
+			said = nil
 			b = c.toolCalls(append(b, `null,"refusal":null,"annotations":[],"tool_calls":[`...), i)
 			b = append(b, ']')
 		} else {
-			b = append(chat.AppendString(b, c.reply.text), `,"refusal":null,"annotations":[]`...)
+			b = append(chat.AppendString(b, said), `,"refusal":null,"annotations":[]`...)
 		}
-		b = append(append(append(b, `},"logprobs":null,"finish_reason":"`...), c.reply.finish...), `"}`...)
+		b = c.turn.choiceLogprobs(append(b, `},"logprobs":`...), said)
+		b = append(append(append(b, `,"finish_reason":"`...), c.reply.finish...), `"}`...)
 	}
 	c.out = append(c.usage(append(b, `],"usage":`...)), `,"service_tier":"default","system_fingerprint":"fp_offline"}`...)
 	return nil
@@ -125,7 +128,7 @@ func (chatEvents) next(c *call) (word, flush bool) {
 		} else {
 			b = append(b, `"","refusal":null}`...)
 		}
-		c.out = c.endChunk(b, "")
+		c.out = c.endChunk(b, nil, "")
 		return false, false
 	case saying:
 		p := piece(c.reply.text[s.pos:])
@@ -134,12 +137,12 @@ func (chatEvents) next(c *call) (word, flush bool) {
 			return false, false
 		}
 		b := append(c.chunk(c.out), `{"content":`...)
-		c.out = c.endChunk(append(chat.AppendString(b, p), '}'), "")
+		c.out = c.endChunk(append(chat.AppendString(b, p), '}'), p, "")
 		return true, true
 	case calling:
 		return c.callDelta()
 	}
-	c.out = c.endChunk(append(c.chunk(c.out), `{}`...), c.reply.finish)
+	c.out = c.endChunk(append(c.chunk(c.out), `{}`...), nil, c.reply.finish)
 	if s.choice++; s.choice < c.turn.n {
 		s.step, s.pos, s.call = opening, 0, 0
 		return false, false
@@ -174,7 +177,7 @@ func (c *call) callDelta() (word, flush bool) {
 		}
 		b = chat.AppendString(append(b, key...), p)
 	}
-	c.out = c.endChunk(append(b, `}}]}`...), "")
+	c.out = c.endChunk(append(b, `}}]}`...), nil, "")
 	if s.pos-1 == len(tc.args) {
 		s.call, s.pos = s.call+1, 0
 	}
@@ -193,9 +196,10 @@ func (c *call) chunk(b []byte) []byte {
 	return append(b, `,"delta":`...)
 }
 
-// endChunk ends an event behind its delta.
-func (c *call) endChunk(b []byte, finish string) []byte {
-	b = append(b, `,"logprobs":null,"finish_reason":`...)
+// endChunk ends an event behind its delta, which says text.
+func (c *call) endChunk(b, text []byte, finish string) []byte {
+	b = c.turn.choiceLogprobs(append(b, `,"logprobs":`...), text)
+	b = append(b, `,"finish_reason":`...)
 	if finish == "" {
 		b = append(b, "null}]"...)
 	} else {

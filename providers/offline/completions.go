@@ -1,6 +1,8 @@
 package offline
 
 import (
+	"unicode/utf8"
+
 	"github.com/headrace/headrace/pipeline/chat"
 )
 
@@ -42,7 +44,7 @@ func (c *call) completions(r *chat.Request) *refusal {
 			b = append(b, ',')
 		}
 		t.load(c, i)
-		b = append(t.choice(b, i, c.reply.text), c.reply.finish...)
+		b = append(t.choice(c, b, i, c.reply.text, 0), c.reply.finish...)
 		b = append(b, `"}`...)
 	}
 	c.out = append(t.usage(c, append(b, `],"usage":`...)), `,"system_fingerprint":"fp_offline"}`...)
@@ -91,9 +93,12 @@ func (t *completion) load(c *call, i int) {
 	}
 }
 
-func (t *completion) choice(b []byte, i int, text []byte) []byte {
+// choice appends a choice up to why it ended. There are so many characters of it in front
+// of the text.
+func (t *completion) choice(c *call, b []byte, i int, text []byte, before int) []byte {
 	b = chat.AppendString(append(b, `{"text":`...), text)
-	return append(appendInt(b, `,"index":`, i), `,"logprobs":null,"finish_reason":"`...)
+	b = c.turn.legacyLogprobs(append(appendInt(b, `,"index":`, i), `,"logprobs":`...), text, before)
+	return append(b, `,"finish_reason":"`...)
 }
 
 func (t *completion) usage(c *call, b []byte) []byte {
@@ -107,10 +112,14 @@ func (t *completion) usage(c *call, b []byte) []byte {
 func (t *completion) next(c *call) (word, flush bool) {
 	s := &c.state
 	p := piece(c.reply.text[s.pos:])
+	before := 0
+	if c.turn.logprobs {
+		before = utf8.RuneCount(c.reply.text[:s.pos])
+	}
 	s.pos += len(p)
 	finished := s.pos == len(c.reply.text)
 	b := c.chunkStart(c.out)
-	if b = t.choice(b, s.choice, p); finished {
+	if b = t.choice(c, b, s.choice, p, before); finished {
 		b = append(append(b, c.reply.finish...), `"}]`...)
 	} else {
 		b = append(b[:len(b)-1], "null}]"...)

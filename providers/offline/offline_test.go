@@ -179,6 +179,7 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	wrong(chat, `{"model":"m","messages":[{"role":"user","content":"a"}]`, "logprobs", "1", `"x"`)
+	wrong(pipeline.OpCompletions, `{"model":"m","prompt":"a"`, "logprobs", "6", "-1", "true")
 	wrong(chat, `{"model":"m","messages":[{"role":"user","content":"a"}]`, "response_format", "1", `"x"`, "[]")
 	wrong(chat, `{"model":"m","stream":true,"messages":[{"role":"user","content":"a"}]`, "stream_options", "1", `"x"`, "[]")
 	f(pipeline.OpCompletions, `{"model":"m"}`, 400, "prompt", "missing_required_parameter")

@@ -99,7 +99,7 @@ func (s *response) item(c *call, b []byte, i int, whole bool) []byte {
 	if len(c.reply.calls) == 0 {
 		b = append(append(b, status...), `,"type":"message","role":"assistant","content":[`...)
 		if whole {
-			b = s.part(b, c.reply.text)
+			b = s.part(c, b, c.reply.text)
 		}
 		return append(b, "]}"...)
 	}
@@ -125,8 +125,9 @@ func (s *response) itemID(c *call, b []byte, i int) []byte {
 	return strconv.AppendInt(append(append(append(b, prefix...), c.id[:]...), '_'), int64(i), 10)
 }
 
-func (s *response) part(b, text []byte) []byte {
-	return append(chat.AppendString(append(b, `{"type":"output_text","annotations":[],"logprobs":[],"text":`...), text), '}')
+func (s *response) part(c *call, b, text []byte) []byte {
+	b = c.turn.chances(append(b, `{"type":"output_text","annotations":[],"logprobs":`...), text)
+	return append(chat.AppendString(append(b, `,"text":`...), text), '}')
 }
 
 // next implements events.
@@ -141,7 +142,7 @@ func (s *response) next(c *call) (word, flush bool) {
 		s.openItem(c)
 		return false, false
 	case saying:
-		return s.piece(c, c.reply.text, "response.output_text", ",\"content_index\":0,\"logprobs\":[]", "text")
+		return s.piece(c, c.reply.text, "response.output_text", ",\"content_index\":0", "text")
 	case calling:
 		if tc := &c.reply.calls[st.call]; tc.custom {
 			return s.piece(c, tc.args, "response.custom_tool_call_input", "", "input")
@@ -183,7 +184,15 @@ func (s *response) openItem(c *call) {
 	}
 	st.step = saying
 	b = s.at(c, s.begin(c, "response.content_part.added"))
-	c.out = append(s.part(append(b, `,"content_index":0,"part":`...), nil), "}\n\n"...)
+	c.out = append(s.part(c, append(b, `,"content_index":0,"part":`...), nil), "}\n\n"...)
+}
+
+// chances appends how likely the words of a text were, which no arguments of a call have.
+func (s *response) chances(c *call, b, text []byte) []byte {
+	if c.state.step != saying {
+		return b
+	}
+	return c.turn.chances(append(b, `,"logprobs":`...), text)
 }
 
 // piece writes the next piece of the item at hand, or the events that end it.
@@ -191,11 +200,11 @@ func (s *response) piece(c *call, text []byte, kind, more, name string) (word, f
 	st := &c.state
 	if p := piece(text[st.pos:]); len(p) > 0 {
 		st.pos += len(p)
-		b := append(s.at(c, s.begin(c, kind+".delta")), more...)
+		b := s.chances(c, append(s.at(c, s.begin(c, kind+".delta")), more...), p)
 		c.out = append(chat.AppendString(append(b, `,"delta":`...), p), "}\n\n"...)
 		return true, true
 	}
-	b := append(s.at(c, s.begin(c, kind+".done")), more...)
+	b := s.chances(c, append(s.at(c, s.begin(c, kind+".done")), more...), text)
 	if st.step == calling && name == "arguments" {
 		b = append(append(append(b, `,"name":"`...), c.reply.calls[st.call].name...), '"')
 	}
@@ -203,7 +212,7 @@ func (s *response) piece(c *call, text []byte, kind, more, name string) (word, f
 	c.out = append(chat.AppendString(b, text), "}\n\n"...)
 	if st.step == saying {
 		b = s.at(c, s.begin(c, "response.content_part.done"))
-		c.out = append(s.part(append(b, `,"content_index":0,"part":`...), text), "}\n\n"...)
+		c.out = append(s.part(c, append(b, `,"content_index":0,"part":`...), text), "}\n\n"...)
 	}
 	b = appendInt(s.begin(c, "response.output_item.done"), `,"output_index":`, st.call)
 	c.out = append(s.item(c, append(b, `,"item":`...), st.call, true), "}\n\n"...)

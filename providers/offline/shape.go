@@ -41,9 +41,12 @@ var (
 		{"response_format", "{", 0, 0, "an object"},
 		{"stream_options", "{", 0, 0, "an object"},
 	}
+	completing = []shape{
+		{"logprobs", "", 0, 5, "an integer from 0 to 5"},
+	}
 	shapes = [...][][]shape{
 		pipeline.OpChat:        {sampling, penalties, tooling, chatting},
-		pipeline.OpCompletions: {sampling, penalties},
+		pipeline.OpCompletions: {sampling, penalties, completing},
 		pipeline.OpResponses:   {sampling, tooling},
 		pipeline.OpRerank:      nil,
 	}

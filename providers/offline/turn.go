@@ -18,6 +18,8 @@ type turn struct {
 	stream   bool
 	usage    bool // the stream ends with the usage figures
 	echo     bool // completions: the prompt comes first
+	logprobs bool // the answer tells how likely its words were
+	rivals   bool // and which others there could have been
 	format   format
 	schema   []byte
 	tools    []tool
@@ -82,6 +84,7 @@ func (t *turn) readChat(r *chat.Request) *refusal {
 	if bad := t.readCommon(r); bad != nil {
 		return bad
 	}
+	t.readLogprobs(r)
 	limit, ok := r.Member("max_completion_tokens")
 	param := "max_completion_tokens"
 	if !ok || !given(limit) {
@@ -322,12 +325,16 @@ func (t *turn) readPrompt(r *chat.Request) *refusal {
 	}
 	echo, _ := r.Member("echo")
 	t.echo = kind(echo) == 't'
+	logprobs, _ := r.Member("logprobs")
+	t.logprobs = given(logprobs)
+	t.readRivals(r, "logprobs")
 	limit, _ := r.Member("max_tokens")
 	return t.readLimit("max_tokens", limit)
 }
 
 // readResponse reads a request for a response.
 func (t *turn) readResponse(r *chat.Request) *refusal {
+	t.readIncluded(r)
 	input, _ := r.Member("input")
 	switch kind(input) {
 	case '"':

@@ -1,6 +1,7 @@
 // Package sdk runs the official OpenAI libraries, unmodified but for base URL
 // and key, against the real gateway: on its built-in models, in front of a
-// scripted upstream with both files it ships with, and with keys set.
+// scripted upstream with both files it ships with, and with keys set. The Python library's
+// own tests run too, in front of a server made from the published description.
 package sdk
 
 import (

@@ -103,7 +103,7 @@ func response(c *call, status string) map[string]any {
 }
 
 func responses(w http.ResponseWriter, _ *http.Request, c *call) {
-	if stream, _ := c.json["stream"].(bool); !stream {
+	if stream, _ := c.json["stream"].(bool); !stream || c.Model == "unstreamed" {
 		answer(w, 200, response(c, "completed"))
 		return
 	}

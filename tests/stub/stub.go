@@ -15,7 +15,8 @@
 //	tool       calls the function get_weather
 //	any other  repeats the last message
 //
-// Of these, responses know in-stream: a stream with an event "error" after two others.
+// Of these, responses know in-stream: a stream with an event "error" after two others. Besides,
+// unstreamed answers in one piece whether a stream was asked for or not.
 package stub
 
 import (

@@ -143,6 +143,17 @@ def test_missing_messages(defaults):
     assert e.value.type == "invalid_request_error"
 
 
+def test_logprobs(defaults):
+    messages = ask("hello")
+    choice = defaults.chat.completions.create(model="any", messages=messages, logprobs=True, top_logprobs=2).choices[0]
+    assert "".join(t.token for t in choice.logprobs.content) == choice.message.content
+    with defaults.chat.completions.stream(model="any", messages=messages, logprobs=True) as stream:
+        for _ in stream:
+            pass
+        streamed = stream.get_final_completion().choices[0]
+    assert [t.token for t in streamed.logprobs.content] == [t.token for t in choice.logprobs.content]
+
+
 def test_completions(defaults):
     r = defaults.completions.create(model="m", prompt="hello")
     assert r.object == "text_completion" and r.choices[0].text

@@ -190,6 +190,15 @@ def test_responses(client):
     assert client.responses.retrieve("resp_17").id == "resp_17"
 
 
+def test_a_response_in_one_piece_is_streamed(client):
+    text = str(uuid.uuid4())
+    with client.responses.stream(model="unstreamed", input=text) as stream:
+        events = list(stream)
+        assert stream.get_final_response().output_text == text
+    assert [e.sequence_number for e in events] == list(range(len(events)))
+    assert "".join(e.delta for e in events if e.type == "response.output_text.delta") == text
+
+
 def test_an_error_event_of_a_response_is_an_event(client):
     events = list(client.responses.create(model="in-stream", input="x", stream=True))
     assert [e.type for e in events] == ["response.created", "response.in_progress", "error"]
