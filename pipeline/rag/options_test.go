@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -191,4 +192,18 @@ func TestCollection(t *testing.T) {
 	f(&pipeline.Policy{Collections: []string{"other"}}, "", "kb")
 	f(&pipeline.Policy{Collections: []string{}}, "kb", "kb")
 	f(&pipeline.Policy{Collections: []string{}}, "other", "")
+}
+
+// A client is not told to come again before the upstream that is to blame wants to be asked.
+func TestUnavailable(t *testing.T) {
+	f := func(err error, want time.Duration) {
+		t.Helper()
+		e, ok := errors.AsType[*pipeline.Error](rag.Unavailable(err))
+		if !ok || e.Status != 503 || e.RetryAfter != want {
+			t.Errorf("%v: %+v; want 503, again after %v", err, e, want)
+		}
+	}
+	f(errors.New("down"), 2*time.Second)
+	f(errors.Join(errors.New("down"), &pipeline.Error{Status: 429, RetryAfter: 7 * time.Second, Err: errors.New("slow down")}), 7*time.Second)
+	f(&pipeline.Error{Status: 503, RetryAfter: time.Second, Err: errors.New("down")}, 2*time.Second)
 }
