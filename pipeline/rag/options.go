@@ -2,6 +2,7 @@ package rag
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -175,10 +176,15 @@ func Collection(p *pipeline.Policy, named, usual string) (string, error) {
 	return named, nil
 }
 
-// Unavailable is the refusal of a request that cannot do without retrieval.
+// Unavailable is the refusal of a request that cannot do without retrieval. When to try
+// again is what err says, if it does.
 func Unavailable(err error) error {
+	wait := retryAfter
+	if e, ok := errors.AsType[*pipeline.Error](err); ok && e.RetryAfter > 0 {
+		wait = e.RetryAfter
+	}
 	return &pipeline.Error{
-		Status: 503, Code: "retrieval_unavailable", Fault: pipeline.GatewayFault, RetryAfter: retryAfter,
+		Status: 503, Code: "retrieval_unavailable", Fault: pipeline.GatewayFault, RetryAfter: wait,
 		Err: fmt.Errorf("the answer is to be made from documents, and they cannot be searched now%w", hidden{err}),
 	}
 }

@@ -2,8 +2,10 @@ package rag_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -119,6 +121,21 @@ func TestRequired(t *testing.T) {
 	f(pipeline.OpResponses, `{"input":[{"role":"system","content":"Be brief."}]}`, true)
 	f(pipeline.OpResponses, `{"input":[{"type":"function_call_output","call_id":"1","output":"x"}]}`, false)
 	f(pipeline.OpCompletions, `{"prompt":" "}`, true)
+}
+
+// When to come again is what the upstream says, if it says it.
+func TestUnavailable(t *testing.T) {
+	f := func(err error, want time.Duration) {
+		t.Helper()
+		e, ok := errors.AsType[*pipeline.Error](rag.Unavailable(err))
+		if !ok || e.Status != 503 || e.Code != "retrieval_unavailable" || e.RetryAfter != want || strings.Contains(e.Error(), "10.0.0.1") {
+			t.Errorf("%v: got %v, again in %v, want %v", err, e, e.RetryAfter, want)
+		}
+	}
+	f(errors.New("connect to 10.0.0.1: refused"), 2*time.Second)
+	f(&pipeline.Error{Status: 502, Err: errors.New("10.0.0.1")}, 2*time.Second)
+	f(fmt.Errorf("embed: %w", &pipeline.Error{Status: 429, RetryAfter: 17 * time.Second}), 17*time.Second)
+	f(errors.Join(&pipeline.Error{Status: 503, RetryAfter: 9 * time.Second}, errors.New("10.0.0.1")), 9*time.Second)
 }
 
 func TestQuestionOfOthers(t *testing.T) {
