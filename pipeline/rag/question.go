@@ -3,6 +3,7 @@ package rag
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"unicode/utf8"
 
@@ -47,6 +48,23 @@ func AskedIn(ex *pipeline.Exchange) (Asked, bool) {
 		turns, err = r.Messages()
 	}
 	return Asked{Turns: turns}, err == nil
+}
+
+// unmeetable is why a request cannot have the answer from documents that it requires,
+// whatever is found; nil if it can.
+func unmeetable(ex *pipeline.Exchange, query string) error {
+	for _, stage := range [...]string{"retrieve", "prompt"} {
+		if ex.Skips(stage) {
+			return &pipeline.Error{
+				Status: 400, Code: "invalid_value", Param: "X-RAG", Fault: pipeline.CallerFault,
+				Err: fmt.Errorf("X-RAG: required asks for an answer from documents, and %s: %s leaves out what makes one: send only one of the two", pipeline.SkipHeader, stage),
+			}
+		}
+	}
+	if query != "" {
+		return nil
+	}
+	return unasked(ex)
 }
 
 // unasked is why a request without a question cannot have the answer from documents

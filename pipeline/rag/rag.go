@@ -47,8 +47,8 @@ func Begin(ex *pipeline.Exchange) (*pipeline.Retrieval, error) {
 	if r.Query == "" {
 		r.Query = Question(ex)
 	}
-	if o.Switch == pipeline.RetrievalRequired && r.Query == "" {
-		if err := unasked(ex); err != nil {
+	if o.Switch == pipeline.RetrievalRequired {
+		if err := unmeetable(ex, r.Query); err != nil {
 			return nil, err
 		}
 	}

@@ -65,10 +65,11 @@ func (h *handler) compose(ex *pipeline.Exchange, r *pipeline.Retrieval, limit in
 		if len(b.used) == most {
 			break
 		}
-		if text, cost := entry(&ex.Passages[i], len(b.used)+1, left, i == 0); cost > 0 {
+		used := ex.Passages[i]
+		if text, cost := entry(&used, len(b.used)+1, left, i == 0); cost > 0 {
 			out.WriteString(text)
 			left -= cost
-			b.used = append(b.used, ex.Passages[i])
+			b.used = append(b.used, used)
 		}
 	}
 	if facts != "" {
@@ -87,7 +88,8 @@ func (h *handler) compose(ex *pipeline.Exchange, r *pipeline.Retrieval, limit in
 }
 
 // entry is one passage as it stands in the block, and what it costs; 0 if it
-// does not fit. Only the first is cut to fit.
+// does not fit. Only the first is cut to fit, and is then no longer than what
+// stands there, for whoever is told what the answer was made from.
 func entry(p *pipeline.Passage, n, left int, first bool) (text string, cost int) {
 	head := "[" + strconv.Itoa(n) + "]"
 	if title := cleanLine(title(p)); title != "" {
@@ -112,7 +114,8 @@ func entry(p *pipeline.Passage, n, left int, first bool) (text string, cost int)
 	if rest < leastPart {
 		return "", 0
 	}
-	text = head + strings.TrimSpace(rag.Fit(body, rest)) + " …\n\n"
+	p.Text = strings.TrimSpace(rag.Fit(body, rest)) + " …"
+	text = head + p.Text + "\n\n"
 	return text, rag.Tokens(text)
 }
 

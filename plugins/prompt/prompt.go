@@ -106,11 +106,18 @@ func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeli
 		return next.Handle(ctx, ex)
 	}
 	if !r.Off {
-		if r.Options.Switch == pipeline.RetrievalRequired && failed(r.Degraded) {
-			return rag.Unavailable(errors.New(strings.Join(r.Degraded, ", ")))
+		required := r.Options.Switch == pipeline.RetrievalRequired
+		if required && failed(r.Degraded) {
+			return missing(r.Degraded)
 		}
+		found := len(ex.Passages)+len(r.Graph.Relations) > 0
 		if err := h.fill(ex, r, t); err != nil {
 			return err
+		}
+		if required && len(t.sources)+len(t.facts.Relations) == 0 {
+			if err := h.undocumented(r.Degraded, found); err != nil {
+				return err
+			}
 		}
 	}
 	if err := next.Handle(ctx, ex); err != nil {
@@ -125,6 +132,33 @@ func failed(degraded []string) bool {
 	return slices.ContainsFunc(degraded, func(d string) bool {
 		return strings.HasPrefix(d, "retrieve:") || strings.HasPrefix(d, "all:")
 	})
+}
+
+// missing is the refusal of a request whose documents could not all be looked for.
+func missing(degraded []string) error {
+	return rag.Unavailable(errors.New(strings.Join(degraded, ", ")))
+}
+
+// undocumented is the refusal of a request that requires an answer from documents, and
+// has none of them in its prompt. found says that there was no room for what was found.
+// Where the model is told that there is nothing, that is what the answer is made from.
+func (h *handler) undocumented(degraded []string, found bool) error {
+	const asks = "X-RAG: required asks for an answer from documents, "
+	switch {
+	case found:
+		return &pipeline.Error{
+			Status: 400, Code: "context_length_exceeded", Param: "X-RAG", Fault: pipeline.CallerFault,
+			Err: errors.New(asks + "and there is no room for what was found: shorten the request, or raise rag.max_context_tokens"),
+		}
+	case len(degraded) > 0: // what is missing may have had something
+		return missing(degraded)
+	case h.Empty == "say_so":
+		return nil
+	}
+	return &pipeline.Error{
+		Status: 503, Code: "nothing_found", Param: "X-RAG", Fault: pipeline.GatewayFault,
+		Err: errors.New(asks + "and nothing was found in them for this question"),
+	}
 }
 
 // fill puts the block into the request, and notes what is in it.

@@ -261,6 +261,47 @@ func TestSwitches(t *testing.T) {
 	}
 }
 
+// What is to come from documents is refused where none of them is in the prompt.
+func TestRequired(t *testing.T) {
+	f := func(b bench, status int, code string) {
+		t.Helper()
+		b.header, b.answer = "required", pipetest.Says("{}")
+		o := b.run(t)
+		e, _ := errors.AsType[*pipeline.Error](o.err)
+		if e == nil {
+			e = &pipeline.Error{Status: 200}
+		}
+		if e.Status != status || e.Code != code || (o.sent == "") != (status != 200) || (e.RetryAfter > 0) != (code == "retrieval_unavailable") {
+			t.Errorf("got %v (%d, again in %v), sent %q; want %d %s", o.err, e.Status, e.RetryAfter, o.sent, status, code)
+		}
+	}
+	f(bench{passages: found("text"), degraded: []string{"dense:timeout", "graph:error"}}, 200, "")
+	f(bench{graph: facts}, 200, "")
+	f(bench{}, 503, "nothing_found")
+	f(bench{settings: "empty: say_so"}, 200, "") // the model is told
+	f(bench{degraded: []string{"dense:timeout"}}, 503, "retrieval_unavailable")
+	f(bench{degraded: []string{"graph:timeout"}}, 503, "retrieval_unavailable")
+	f(bench{passages: found("text"), degraded: []string{"retrieve:error"}}, 503, "retrieval_unavailable")
+	f(bench{passages: found("text"), window: 10}, 400, "context_length_exceeded")
+	f(bench{passages: found("text"), body: strings.Replace(question, "{", `{"rag":{"max_context_tokens":5},`, 1)}, 400, "context_length_exceeded")
+	f(bench{passages: found("text"), skip: "prompt"}, 400, "invalid_value")
+	f(bench{passages: found("text"), skip: "race, retrieve"}, 400, "invalid_value")
+	f(bench{passages: found("text"), skip: "rerank"}, 200, "")
+}
+
+// What is told of a passage that was cut is what the model has seen of it.
+func TestContextOfCut(t *testing.T) {
+	o := bench{passages: found(strings.Repeat("word ", 2000)), answer: pipetest.Says("{}"), settings: "contexts: kept, max_tokens: 200"}.run(t)
+	value, _ := kept.Get("default", o.header("X-RAG-Context-Id"))
+	var c struct{ Passages []struct{ Text string } }
+	if err := json.Unmarshal(value, &c); err != nil || len(c.Passages) != 1 {
+		t.Fatalf("%v: %s", err, value)
+	}
+	if text := c.Passages[0].Text; !strings.HasSuffix(text, "word …") || !strings.Contains(o.sent, `\n`+text+`\n`) {
+		t.Errorf("told of %q, sent %s", text, o.sent)
+	}
+}
+
 func TestHeaders(t *testing.T) {
 	p := found("a", "b")
 	p[0].DocID, p[0].ChunkID = "文/a;b=c", "x#1"
