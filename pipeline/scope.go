@@ -243,9 +243,14 @@ type after struct {
 
 func (a *after) Cancel(error) { a.once.Do(func() { a.scope.running.Go(a.f) }) }
 
+// stop may be called by several at once: a context derived with a deadline does so when its
+// time is up, and when it is cancelled. The one that keeps f from running detaches; if nobody
+// does, there is nothing attached any more.
 func (a *after) stop() bool {
-	a.hook.Detach()
 	stopped := false
 	a.once.Do(func() { stopped = true })
+	if stopped {
+		a.hook.Detach() // not within once, which Cancel waits for with the lock that this takes
+	}
 	return stopped
 }
