@@ -349,3 +349,21 @@ func TestRetryAfter(t *testing.T) {
 	f("Mon, 02 Jan 2006 15:04:05 GMT", 0, 0)
 	f("Mon, 02 Jan 2090 15:04:05 GMT", 24*time.Hour, 24*time.Hour)
 }
+
+func TestUndocumented(t *testing.T) {
+	f := func(r *Retrieval, op Operation, header string, refused bool) {
+		t.Helper()
+		ex := Acquire(context.Background())
+		defer ex.Release()
+		ex.Op, ex.Retrieval = op, r
+		ex.Request.Header.Set(RetrievalHeader, header)
+		if err := Undocumented(ex); (err != nil) != refused {
+			t.Errorf("got %v", err)
+		}
+	}
+	f(nil, OpChat, "Required", true)
+	f(&Retrieval{}, OpResponses, "required", true) // branches have looked, and nobody has put it into the request
+	f(&Retrieval{Options: &RetrievalOptions{}}, OpChat, "required", false)
+	f(nil, OpChat, "on", false)
+	f(nil, OpEmbeddings, "required", false)
+}

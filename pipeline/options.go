@@ -44,7 +44,7 @@ const RetrievalHeader = "X-Rag"
 // Undocumented is the refusal of a request that requires an answer from documents and
 // has come to where an upstream is asked without a stage that looks for any; else nil.
 func Undocumented(ex *Exchange) error {
-	if ex.Retrieval != nil || !ex.Op.Answers() || !bytes.EqualFold(bytes.TrimSpace(ex.Request.Header.Peek(RetrievalHeader)), []byte("required")) {
+	if ex.Retrieval != nil && ex.Retrieval.Options != nil || !ex.Op.Answers() || !bytes.EqualFold(bytes.TrimSpace(ex.Request.Header.Peek(RetrievalHeader)), []byte("required")) {
 		return nil
 	}
 	return &Error{

@@ -35,7 +35,8 @@ type Config struct {
 	// Branches are the chains that run side by side.
 	Branches []pipeline.Chain `yaml:"branches" check:"required"`
 	// Require refuses the request when a branch fails or is late, instead of
-	// going on without it.
+	// going on without it. One that cannot do without passages, such as that of
+	// /retrieve, is refused in any case where all branches do.
 	Require bool `yaml:"require"`
 }
 
@@ -110,6 +111,7 @@ func (h *handler) join(ctx context.Context, ex *pipeline.Exchange) error {
 	err := r.wait(ctx, timer.C, h.require)
 	if err == nil {
 		r.collect(ex, h)
+		err = r.wanted(ex)
 	}
 	r.leave(&h.running)
 	return err

@@ -84,12 +84,17 @@ func (j *joint) retrieval(r *pipeline.Retrieval) {
 	s.Stages = append(s.Stages, beyond(r.Stages, len(j.had.Stages))...)
 }
 
-// finish notes which branches are missing, where there is an account to note
-// it in: without one nothing in the branches was retrieval.
+// finish notes which branches are missing. That none of them has an account may be because
+// they are: what is made without them must not pass for whole.
 func (j *joint) finish() {
-	if j.sum != nil {
-		j.sum.Degraded = append(j.sum.Degraded, j.degraded...)
+	if len(j.degraded) == 0 {
+		return
 	}
+	if j.sum == nil {
+		j.sum = &pipeline.Retrieval{}
+		j.ex.Retrieval = j.sum
+	}
+	j.sum.Degraded = append(j.sum.Degraded, j.degraded...)
 }
 
 // join appends to list what is new in more.

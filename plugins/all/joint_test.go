@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -119,4 +121,46 @@ func TestJointKeepsWhatWasThere(t *testing.T) {
 	if diff := cmp.Diff(want, ex.Retrieval); diff != "" {
 		t.Errorf("retrieval (-want +got):\n%s", diff)
 	}
+}
+
+// What is made without branches says so, also where none has begun an account, and what
+// asks for passages and nothing else is refused where there can be none.
+func TestNoneAnswers(t *testing.T) {
+	fails := pipeline.Chain{pipeline.HandlerFunc(func(context.Context, *pipeline.Exchange, pipeline.Chain) error {
+		return &pipeline.Error{Status: 503, RetryAfter: 17 * time.Second}
+	})}
+	hangs := pipeline.Chain{pipeline.HandlerFunc(func(ctx context.Context, _ *pipeline.Exchange, _ pipeline.Chain) error {
+		<-ctx.Done()
+		return pipeline.Cause(ctx)
+	})}
+	fine := pipeline.Chain{pipeline.HandlerFunc(func(context.Context, *pipeline.Exchange, pipeline.Chain) error { return nil })}
+	f := func(branches []pipeline.Chain, asked *pipeline.Retrieval, want []string, again time.Duration) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			h, err := Config{Timeout: time.Minute, Branches: branches}.
+				Build(t.Context(), config.Env{Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ex := pipeline.Acquire(t.Context())
+			defer ex.Release()
+			ex.Retrieval = asked
+			err = h.Handle(ex.Context(), ex, nil)
+			e, _ := errors.AsType[*pipeline.Error](err)
+			if again == 0 != (err == nil) || e != nil && (e.Code != "retrieval_unavailable" || e.RetryAfter != again) {
+				t.Errorf("got %v", err)
+			}
+			if ex.Retrieval == nil || !slices.Equal(ex.Retrieval.Degraded, want) {
+				t.Errorf("got %+v, want %v", ex.Retrieval, want)
+			}
+		})
+	}
+	required := func() *pipeline.Retrieval {
+		return &pipeline.Retrieval{Options: &pipeline.RetrievalOptions{Switch: pipeline.RetrievalRequired}}
+	}
+	f([]pipeline.Chain{fails, hangs}, nil, []string{"all:error", "all:timeout"}, 0)
+	f([]pipeline.Chain{fine, hangs}, nil, []string{"all:timeout"}, 0)
+	f([]pipeline.Chain{fine, fails}, required(), []string{"all:error"}, 0)
+	f([]pipeline.Chain{hangs, fails}, required(), []string{"all:timeout", "all:error"}, 17*time.Second)
+	f([]pipeline.Chain{hangs}, required(), []string{"all:timeout"}, 2*time.Second)
 }

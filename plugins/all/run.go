@@ -2,6 +2,7 @@ package all
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/rag"
 )
 
 // A run is one request's branches. Its owner is the goroutine that called
@@ -115,6 +117,27 @@ func (r *run) collect(ex *pipeline.Exchange, h *handler) {
 		}
 	}
 	j.finish()
+}
+
+// wanted is the refusal of a request that cannot do without retrieval, if every branch has
+// failed or is late.
+func (r *run) wanted(ex *pipeline.Exchange) error {
+	asked := ex.Retrieval
+	if asked == nil || asked.Options == nil || asked.Options.Switch != pipeline.RetrievalRequired || asked.Off {
+		return nil
+	}
+	var failed []error
+	for i := range r.branches {
+		switch b := &r.branches[i]; {
+		case !b.over:
+			failed = append(failed, errStopped)
+		case b.err != nil:
+			failed = append(failed, b.err)
+		default:
+			return nil
+		}
+	}
+	return rag.Unavailable(errors.Join(failed...))
 }
 
 // leave releases the branches: those that are over at once, the others when
