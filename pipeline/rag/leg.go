@@ -76,7 +76,7 @@ func (g *Leg[T]) Wait(ctx context.Context) (value T, took time.Duration, err err
 // the time that all stages have together is no such reason: what was found until
 // then is the answer, and each stage that is late is told of.
 func Over(ctx context.Context) error {
-	if cause := pipeline.Cause(ctx); cause != context.DeadlineExceeded {
+	if cause := pipeline.Cause(ctx); cause != context.DeadlineExceeded && cause != pipeline.ErrHurried {
 		return cause
 	}
 	return nil
