@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"testing"
 	"time"
@@ -217,6 +218,19 @@ func TestGone(t *testing.T) {
 	if Gone(t.Context(), io.EOF) || !Gone(t.Context(), ErrLost) || Cause(t.Context()) != nil {
 		t.Error("gone is told from the wrong things")
 	}
+	// The end of a client's own time is the end of a deadline, and nobody's fault.
+	hurried, stop := context.WithTimeoutCause(t.Context(), 0, ErrHurried)
+	defer stop()
+	within, stop := context.WithTimeout(hurried, time.Hour)
+	defer stop()
+	late, stop := context.WithTimeout(t.Context(), 0)
+	defer stop()
+	if !Gone(within, io.EOF) || !Gone(t.Context(), fmt.Errorf("call: %w", ErrHurried)) || Gone(late, late.Err()) {
+		t.Error("gone is told from the wrong deadlines")
+	}
+	if !errors.Is(ErrHurried, context.DeadlineExceeded) || errors.Is(ErrHurried, context.Canceled) || errors.Is(ErrLost, context.DeadlineExceeded) {
+		t.Error("an end of time is no cancellation")
+	}
 }
 
 func TestFaults(t *testing.T) {
@@ -230,6 +244,7 @@ func TestFaults(t *testing.T) {
 	f(io.EOF, UpstreamFault)
 	f(ErrLost, GoneFault)
 	f(context.DeadlineExceeded, TimeoutFault)
+	f(ErrHurried, TimeoutFault)
 	f(Fail(400, "x", io.EOF), CallerFault)
 	f(Fail(408, "x", io.EOF), TimeoutFault)
 	f(Fail(429, "x", io.EOF), OverloadFault)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Why a scope ended. Each is a context.Canceled to errors.Is.
+// Why a scope ended. Each but ErrHurried is a context.Canceled to errors.Is.
 var (
 	// ErrClientGone means that the client has closed its connection.
 	ErrClientGone = ended("the client has left")
@@ -17,13 +17,19 @@ var (
 	ErrShutdown = ended("the server is shutting down")
 	// ErrDone means that the exchange is over.
 	ErrDone = ended("the exchange is over")
+	// ErrHurried means that the time is up that the client has set, which says nothing
+	// about whom it was spent on. It is a context.DeadlineExceeded to errors.Is.
+	ErrHurried error = &ending{"the time is up that the request has set", context.DeadlineExceeded}
 )
 
-type cancelled string
+type ending struct {
+	why string
+	is  error
+}
 
-func ended(why string) error             { return cancelled(why) }
-func (c cancelled) Error() string        { return string(c) }
-func (c cancelled) Is(target error) bool { return target == context.Canceled }
+func ended(why string) error           { return &ending{why, context.Canceled} }
+func (e *ending) Error() string        { return e.why }
+func (e *ending) Is(target error) bool { return target == e.is }
 
 // A Scope is a context that can be pooled, nested and cancelled without
 // allocating. Its Err is the cause itself, such as ErrClientGone, so that a
@@ -143,13 +149,13 @@ func Cause(ctx context.Context) error {
 }
 
 // Gone reports whether err, or the end of ctx, says that nobody wants the
-// answer any more: the client left, or another branch won.
+// answer any more: the client left or waits no longer, or another branch won.
 func Gone(ctx context.Context, err error) bool {
-	if errors.Is(err, ErrClientGone) || errors.Is(err, ErrLost) {
+	if errors.Is(err, ErrClientGone) || errors.Is(err, ErrLost) || errors.Is(err, ErrHurried) {
 		return true
 	}
 	cause := Cause(ctx)
-	return cause == ErrClientGone || cause == ErrLost
+	return cause == ErrClientGone || cause == ErrLost || cause == ErrHurried
 }
 
 // Begin makes the scope ready for a new life, as a child of ctx. A scope that

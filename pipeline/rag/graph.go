@@ -69,7 +69,7 @@ type Walked struct {
 	Passages []pipeline.Passage // at most Add, the best first
 	Facts    pipeline.Subgraph
 	Seeds    []pipeline.Seed // entities that the question names
-	Failed   []error         // of parts that are missing
+	Failed   []error         // of parts that are missing, or may lack something
 	Stages   []pipeline.StageTime
 }
 
@@ -82,33 +82,33 @@ func (w *Walker) Walk(ctx context.Context, q WalkQuery) (Walked, error) {
 	var link *Leg[[]pipeline.Seed]
 	if q.From != FromHits && q.Hops > 0 && q.Text != "" {
 		tried++
-		link = Start(&w.Legs, func() ([]pipeline.Seed, error) {
+		link = Start(&w.Legs, whole(ctx, func() ([]pipeline.Seed, error) {
 			return w.Graph.Link(ctx, pipeline.LinkQuery{Tenant: q.Tenant, Text: q.Text, Limit: q.MaxSeeds})
-		})
+		}))
 	}
 	var related *Leg[[]pipeline.Related]
 	if anchors := anchors(q); len(anchors) > 0 && q.From != FromQuery {
 		tried++
 		limit := spare(q.Add) + max(0, len(q.Hits)-len(anchors))
-		related = Start(&w.Legs, func() ([]pipeline.Related, error) {
+		related = Start(&w.Legs, whole(ctx, func() ([]pipeline.Related, error) {
 			return w.Graph.Related(ctx, pipeline.RelatedQuery{
 				Tenant: q.Tenant, Chunks: anchors, Limit: limit, HubCap: q.HubCap, MaxSeeds: q.MaxSeeds,
 			})
-		})
+		}))
 	}
 	var near []pipeline.Related
 	var err error
 	if related != nil {
-		if near, _, err = related.Wait(ctx); err != nil && len(near) == 0 {
+		if near, _, err = related.Wait(ctx); err != nil {
 			out.Failed = append(out.Failed, err)
 		}
 	}
 	if link != nil {
-		if out.Seeds, _, err = link.Wait(ctx); err != nil && len(out.Seeds) == 0 {
+		if out.Seeds, _, err = link.Wait(ctx); err != nil {
 			out.Failed = append(out.Failed, err)
 		}
 	}
-	if tried > 0 && len(out.Failed) == tried {
+	if tried > 0 && len(out.Failed) == tried && len(near)+len(out.Seeds) == 0 {
 		return out, errors.Join(out.Failed...)
 	}
 	w.gather(ctx, q, near, &out)
@@ -120,15 +120,15 @@ func (w *Walker) Walk(ctx context.Context, q WalkQuery) (Walked, error) {
 func (w *Walker) gather(ctx context.Context, q WalkQuery, near []pipeline.Related, out *Walked) {
 	var facts *Leg[pipeline.Subgraph]
 	if seeds := seeds(out.Seeds, near, q.MaxSeeds); len(seeds) > 0 && q.Hops > 0 {
-		facts = Start(&w.Legs, func() (pipeline.Subgraph, error) {
+		facts = Start(&w.Legs, whole(ctx, func() (pipeline.Subgraph, error) {
 			return w.Graph.Expand(ctx, pipeline.ExpandQuery{
 				Tenant: q.Tenant, Seeds: seeds, Types: q.Types, Hops: q.Hops, Fanout: q.Fanout,
 				HubCap: q.HubCap, MaxSeeds: q.MaxSeeds, MaxNodes: q.MaxNodes, MaxEdges: q.MaxEdges,
 			})
-		})
+		}))
 	}
 	if len(near) > 0 && w.Passages != nil && q.Add > 0 {
-		chunks := Start(&w.Legs, func() ([]pipeline.Passage, error) { return w.chunks(ctx, q, near) })
+		chunks := Start(&w.Legs, whole(ctx, func() ([]pipeline.Passage, error) { return w.chunks(ctx, q, near) }))
 		var err error
 		if out.Passages, _, err = chunks.Wait(ctx); err != nil {
 			out.Failed = append(out.Failed, err)
@@ -136,8 +136,7 @@ func (w *Walker) gather(ctx context.Context, q WalkQuery, near []pipeline.Relate
 	}
 	if facts != nil {
 		var err error
-		out.Facts, _, err = facts.Wait(ctx)
-		if err != nil && len(out.Facts.Relations) == 0 {
+		if out.Facts, _, err = facts.Wait(ctx); err != nil {
 			out.Failed = append(out.Failed, err)
 		}
 	}
@@ -219,7 +218,7 @@ func (w *Walker) chunks(ctx context.Context, q WalkQuery, near []pipeline.Relate
 				known[fetched[i].ID] = &fetched[i]
 			}
 		}
-		err = useful(err, len(fetched))
+		err = missing(err)
 	}
 	var out []pipeline.Passage
 	for i := range wanted {

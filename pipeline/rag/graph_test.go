@@ -71,7 +71,13 @@ func TestWalk(t *testing.T) {
 	f("late facts", func(s *ragtest.Store, _ *rag.WalkQuery) { s.Delay["expand"] = time.Second }, want{ids: "p2 p3", parts: 1, took: 100 * ms})
 	f("deaf graph", func(s *ragtest.Store, _ *rag.WalkQuery) {
 		s.Delay["related"], s.Deaf["related"] = time.Second, true
-	}, want{facts: "eve>dan", parts: 1, took: 110 * ms})
+	}, want{facts: "eve>dan", parts: 2, took: 110 * ms}) // facts are asked for when the time is up
+	for _, late := range []string{"related", "link", "fetch", "expand"} {
+		parts := map[string]int{"related": 3, "link": 3, "fetch": 1, "expand": 1}[late] // with what is asked behind it
+		f("part of "+late, func(s *ragtest.Store, _ *rag.WalkQuery) {
+			s.Delay[late], s.Part = time.Second, map[string]bool{late: true}
+		}, want{ids: "p2 p3", facts: "ann>ben eve>dan", parts: parts, took: 100 * ms})
+	}
 	f("link fails", func(s *ragtest.Store, _ *rag.WalkQuery) { s.Fail["link"] = errors.New("x") }, want{ids: "p2 p3", facts: "ann>ben", parts: 1})
 	f("fetch fails", func(s *ragtest.Store, _ *rag.WalkQuery) { s.Fail["fetch"] = errors.New("x") }, want{facts: "ann>ben eve>dan", parts: 1})
 	f("all fail", func(s *ragtest.Store, _ *rag.WalkQuery) {

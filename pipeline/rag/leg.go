@@ -54,6 +54,18 @@ func Start[T any](l *Legs, f func() (T, error)) *Leg[T] {
 	return g
 }
 
+// whole is f, with an error where its time was up before it returned: stores return what
+// they have then, which may be a part, and no error.
+func whole[T any](ctx context.Context, f func() (T, error)) func() (T, error) {
+	return func() (T, error) {
+		v, err := f()
+		if err == nil && ctx.Err() != nil {
+			err = pipeline.Cause(ctx)
+		}
+		return v, err
+	}
+}
+
 // Wait returns what the call returned, and how long it took. It gives up soon
 // after ctx has ended, with the cause.
 func (g *Leg[T]) Wait(ctx context.Context) (value T, took time.Duration, err error) {
@@ -76,7 +88,7 @@ func (g *Leg[T]) Wait(ctx context.Context) (value T, took time.Duration, err err
 // the time that all stages have together is no such reason: what was found until
 // then is the answer, and each stage that is late is told of.
 func Over(ctx context.Context) error {
-	if cause := pipeline.Cause(ctx); cause != context.DeadlineExceeded {
+	if cause := pipeline.Cause(ctx); cause != context.DeadlineExceeded && cause != pipeline.ErrHurried {
 		return cause
 	}
 	return nil

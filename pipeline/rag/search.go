@@ -62,8 +62,8 @@ type Found struct {
 	Stages   []pipeline.StageTime // embed, vector and sparse
 }
 
-// Search runs the legs beside each other. One that fails is left out and told of
-// in Degraded; the error is that all have failed. A collection that nobody has
+// Search runs the legs beside each other. One that fails or is late is told of in Degraded, and
+// left out but for what it has found; the error is that all have failed. A collection that nobody has
 // written to holds nothing, which is no error.
 func (s *Searcher) Search(ctx context.Context, q SearchQuery) (Found, error) {
 	var found Found
@@ -75,11 +75,11 @@ func (s *Searcher) Search(ctx context.Context, q SearchQuery) (Found, error) {
 	}
 	var words *Leg[[]pipeline.Passage]
 	if q.Mode != Dense {
-		words = Start(&s.Legs, func() ([]pipeline.Passage, error) { return s.byWords(ctx, q) })
+		words = Start(&s.Legs, whole(ctx, func() ([]pipeline.Passage, error) { return s.byWords(ctx, q) }))
 	}
 	var meaning *Leg[dense]
 	if q.Mode != Sparse && s.Embedder != nil {
-		meaning = Start(&s.Legs, func() (dense, error) { return s.byMeaning(ctx, q) })
+		meaning = Start(&s.Legs, whole(ctx, func() (dense, error) { return s.byMeaning(ctx, q) }))
 	}
 	var near dense
 	var literal []pipeline.Passage
@@ -88,8 +88,10 @@ func (s *Searcher) Search(ctx context.Context, q SearchQuery) (Found, error) {
 		var took time.Duration
 		var err error
 		if near, took, err = meaning.Wait(ctx); err != nil {
-			failed = append(failed, err)
 			found.Degraded = append(found.Degraded, "dense:"+Reason(ctx, err))
+			if len(near.passages) == 0 {
+				failed = append(failed, err)
+			}
 		}
 		if near.embedding > 0 {
 			found.Stages = append(found.Stages, pipeline.StageTime{Stage: "embed", Took: near.embedding})
@@ -100,8 +102,10 @@ func (s *Searcher) Search(ctx context.Context, q SearchQuery) (Found, error) {
 		var took time.Duration
 		var err error
 		if literal, took, err = words.Wait(ctx); err != nil {
-			failed = append(failed, err)
 			found.Degraded = append(found.Degraded, "sparse:"+Reason(ctx, err))
+			if len(literal) == 0 {
+				failed = append(failed, err)
+			}
 		}
 		found.Stages = append(found.Stages, pipeline.StageTime{Stage: "sparse", Took: took})
 	}
@@ -140,20 +144,19 @@ func (s *Searcher) byMeaning(ctx context.Context, q SearchQuery) (dense, error) 
 		Tenant: q.Tenant, Collection: q.Collection, Vector: vectors[0], Model: s.Embedder.Model(), Limit: q.Prefetch, Filter: q.Filter,
 	})
 	d.passages = found.Dense
-	return d, useful(err, len(d.passages))
+	return d, missing(err)
 }
 
 func (s *Searcher) byWords(ctx context.Context, q SearchQuery) ([]pipeline.Passage, error) {
 	found, err := s.Store.Search(ctx, pipeline.SearchQuery{
 		Tenant: q.Tenant, Collection: q.Collection, Text: q.Text, Limit: q.Prefetch, Filter: q.Filter,
 	})
-	return found.Sparse, useful(err, len(found.Sparse))
+	return found.Sparse, missing(err)
 }
 
-// useful forgives an error that came with something found, and a collection
-// that is not there yet.
-func useful(err error, found int) error {
-	if e, ok := errors.AsType[*pipeline.Error](err); found > 0 || ok && e.Code == "collection_not_found" {
+// missing forgives that a collection is not there yet.
+func missing(err error) error {
+	if e, ok := errors.AsType[*pipeline.Error](err); ok && e.Code == "collection_not_found" {
 		return nil
 	}
 	return err

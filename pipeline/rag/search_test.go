@@ -140,6 +140,12 @@ func TestSearch(t *testing.T) {
 	f("store hears nothing", func(s *ragtest.Store, _ *ragtest.Embedder, _ *rag.SearchQuery) {
 		s.Delay["sparse"], s.Deaf["sparse"] = time.Second, true
 	}, want{ids: "p2 p0", degraded: "sparse:timeout", took: 110 * ms})
+	f("a part in time", func(s *ragtest.Store, _ *ragtest.Embedder, _ *rag.SearchQuery) {
+		s.Delay["sparse"], s.Part = time.Second, map[string]bool{"sparse": true}
+	}, want{ids: "p0 p2 p1", degraded: "sparse:timeout", took: 100 * ms})
+	f("parts in time", func(s *ragtest.Store, _ *ragtest.Embedder, _ *rag.SearchQuery) {
+		s.Delay["sparse"], s.Delay["dense"], s.Part = time.Second, time.Second, map[string]bool{"sparse": true, "dense": true}
+	}, want{ids: "p0 p2 p1", degraded: "dense:timeout sparse:timeout", took: 100 * ms})
 	f("all fail", func(s *ragtest.Store, e *ragtest.Embedder, _ *rag.SearchQuery) {
 		e.Err, s.Fail["sparse"] = errors.New("down"), errors.New("down")
 	}, want{failed: true})

@@ -91,7 +91,7 @@ func (r *run) wait(ctx context.Context, timeout <-chan time.Time, require bool) 
 // over is why the request is over, if it is. The end of the time that all stages have
 // together is no reason to give up what was found until then, unless all is required.
 func over(ctx context.Context, require bool) error {
-	if cause := pipeline.Cause(ctx); cause != context.DeadlineExceeded || require {
+	if cause := pipeline.Cause(ctx); cause != context.DeadlineExceeded && cause != pipeline.ErrHurried || require {
 		return cause
 	}
 	return nil

@@ -65,7 +65,8 @@ func (h *probeEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, next 
 	if err != nil {
 		return err
 	}
-	within, stop := context.WithTimeout(ctx, h.bound(seconds))
+	// What a client takes for too long need not be, for breakers that others share.
+	within, stop := context.WithTimeoutCause(ctx, h.bound(seconds), pipeline.ErrHurried)
 	defer stop()
 	ex.Request.Header.Del(pipeline.RetrievalHeader) // the client's answer is no model's text
 	answer, err := ask.Model(within, ex, next, pipeline.OpChat, q.Model, body)

@@ -142,7 +142,13 @@ func (h *retrieveEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, ne
 	}
 	began := time.Now()
 	ex.Retrieval = a.retrieval
-	within, stop := context.WithTimeout(ctx, a.timeout)
+	// An upstream is not slow because a client is in a hurry: breakers in front of
+	// it are everybody's.
+	why := context.DeadlineExceeded
+	if a.timeout < h.Timeout {
+		why = pipeline.ErrHurried
+	}
+	within, stop := context.WithTimeoutCause(ctx, a.timeout, why)
 	defer stop()
 	if err := next.Handle(within, ex); err != nil {
 		return gone(ex, "retrieve_error", err)

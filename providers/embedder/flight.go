@@ -179,7 +179,7 @@ func (e *embedder) fly(ctx context.Context, f *flight) {
 	defer stop()
 	f.vectors, f.err = e.ask(within, f.texts)
 	switch {
-	case f.err != nil && errors.Is(pipeline.Cause(ctx), context.Canceled): // and not for want of time
+	case f.err != nil && (errors.Is(pipeline.Cause(ctx), context.Canceled) || pipeline.Gone(ctx, f.err)): // and not for want of time
 		e.calls.WithLabelValues("gone").Inc()
 		return
 	case f.err != nil:
