@@ -177,6 +177,9 @@ func (c *conn) size() int64 {
 	return max(0, c.wire.framing.length)
 }
 
+// bodiless reports whether the request whose head was being read is a HEAD.
+func (c *conn) bodiless() bool { return c.wire.state != wireRequestLine && c.wire.framing.bare }
+
 // whole reports whether the body has been read to its end.
 func (c *conn) whole() bool { return c.wire.state == wireRequestLine }
 
@@ -269,13 +272,14 @@ func (c *conn) frame() error {
 
 // Close implements net.Conn. Where the client may still be sending what nobody
 // reads, the connection lingers: closing it at once would reset it, and the
-// client could lose the answer that tells it why.
+// client could lose the answer that tells it why. So it does where something has
+// come behind the last request, such as the line break that old clients put there.
 func (c *conn) Close() error {
 	if c.closed.Swap(true) {
 		return net.ErrClosed
 	}
 	c.watcher.forget(c.id)
-	if c.owed.Load() && !c.gone.Load() {
+	if !c.gone.Load() && (c.owed.Load() || unread(c.Conn)) {
 		return c.listener.linger(c.Conn, func() { c.listener.leave(c.ip) })
 	}
 	c.listener.leave(c.ip)

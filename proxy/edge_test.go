@@ -722,3 +722,31 @@ func TestHeadAndOldHTTP(t *testing.T) {
 	}
 	r.wantError(old(streamBody), 505, "http_1_0_stream")
 }
+
+// TestRefusedHeadsHaveNoBody needs the refusal of a HEAD to be a head only, and none
+// but that: a request before it on the connection says nothing about it.
+func TestRefusedHeadsHaveNoBody(t *testing.T) {
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error {
+		ex.Response.Header.SetStatusCode(200)
+		ex.Response.Header.SetContentLength(2)
+		return nil
+	})
+	f := func(request string, body bool) {
+		t.Helper()
+		c := r.dial()
+		_, _ = io.WriteString(c, request)
+		raw, err := io.ReadAll(c)
+		// What follows the head of the last answer.
+		_, rest, _ := strings.Cut(string(raw[max(0, bytes.LastIndex(raw, []byte("HTTP/1.1 4"))):]), "\r\n\r\n")
+		if err != nil || (rest != "") != body || !bytes.Contains(raw, []byte("HTTP/1.1 4")) {
+			t.Errorf("%q: %q, %v", request, raw, err)
+		}
+	}
+	f("HEAD /v1/a HTTP/1.1\r\nHost: a b\r\n\r\n", false)
+	f("HEAD /v1/a\x01 HTTP/1.1\r\nHost: a\r\n\r\n", false)
+	f("HEAD /v1/a HTTP/1.1\r\nHost: a\r\nX: "+strings.Repeat("x", 20<<10)+"\r\n\r\n", false)
+	f("HEAD /v1/a HTTP/1.1\r\nHost: a\r\n\r\nHEAD /v1/a HTTP/1.1\r\nX : y\r\n\r\n", false)
+	f("HEAD /v1/a HTTP/1.1\r\nHost: a\r\n\r\nGET /v1/a HTTP/1.1\r\nX : y\r\n\r\n", true)
+	f("HEAD /v1/a HTTP/1.1\r\nHost: a\r\n\r\nGET /v1/a HTTP/1.1\n\r\n", true)
+	f("HEAD /v1/a HTTP/1.1\r\nHost: a\r\n\r\nGET /v1/"+strings.Repeat("x", 20<<10), true)
+}

@@ -20,6 +20,7 @@ func (f *framing) requestLine(line []byte) error {
 			return errMethod.of(asSent, method)
 		}
 	}
+	f.bare = string(method) == "HEAD"
 	// RFC 3986 would have more of them encoded. Browsers and Node go by the URL
 	// Standard and send these as they are, and nobody reads them differently.
 	query := false
@@ -60,7 +61,7 @@ func isAbsolute(target []byte) bool {
 			if i := bytes.IndexAny(host, "/?"); i >= 0 {
 				host = host[:i]
 			}
-			return isHost(host[bytes.LastIndexByte(host, '@')+1:])
+			return isHost(host[bytes.IndexByte(host, '@')+1:])
 		}
 	}
 	return false
@@ -213,17 +214,24 @@ func isHost(b []byte) bool {
 		}
 		host = name
 	}
-	for _, c := range host {
-		if !isHostByte(c) {
+	for i := 0; i < len(host); i++ {
+		switch {
+		case host[i] == '%':
+			// Only what is not ASCII may be escaped in a host.
+			if i+2 >= len(host) || hexDigit(host[i+1]) < 8 || hexDigit(host[i+2]) < 0 {
+				return false
+			}
+			i += 2
+		case !isHostByte(host[i]):
 			return false
 		}
 	}
 	return len(host) > 0
 }
 
-// isHostByte reports unreserved, sub-delims and the percent sign.
+// isHostByte reports unreserved and sub-delims.
 func isHostByte(c byte) bool {
-	return isDigit(c) || c|0x20 >= 'a' && c|0x20 <= 'z' || bytes.IndexByte([]byte("-._~!$&'()*+,;=%"), c) >= 0
+	return isDigit(c) || c|0x20 >= 'a' && c|0x20 <= 'z' || bytes.IndexByte([]byte("-._~!$&'()*+,;="), c) >= 0
 }
 
 func isPort(b []byte) bool {

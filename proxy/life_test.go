@@ -424,6 +424,40 @@ func TestAnswersSurviveUnreadBodies(t *testing.T) {
 	}
 }
 
+// TestAnswersSurviveWhatComesBehind needs the answer on a connection that is to be closed
+// to end in order, and not in a reset, whatever the client sends behind its request.
+func TestAnswersSurviveWhatComesBehind(t *testing.T) {
+	cert, key := certificate(t)
+	sent := make(chan struct{})
+	serve := func(_ context.Context, ex *pipeline.Exchange) error {
+		<-sent
+		return answer(ex, "{}")
+	}
+	plain := start(t, "", serve)
+	secure := startFile(t, func() string { return file(t.Name(), fmt.Sprintf("tls: { cert: %q, key: %q }", cert, key)) })
+	f := func(c net.Conn, request, behind string) {
+		t.Helper()
+		_, _ = io.WriteString(c, request)
+		eventually(t, "the request", func() bool { return plain.running.Load()+secure.running.Load() == 1 })
+		_, _ = io.WriteString(c, behind)
+		time.Sleep(20 * time.Millisecond) // for the bytes to be there: nobody reads them
+		sent <- struct{}{}
+		raw, err := io.ReadAll(c)
+		if err != nil || !bytes.HasSuffix(raw, []byte("{}")) {
+			t.Errorf("%.40q before %.10q: %q, %v", request, behind, raw, err)
+		}
+	}
+	closing := strings.Replace(post(plainBody), "Host: a", "Host: a\r\nConnection: close", 1)
+	old := strings.Replace(post(plainBody), "HTTP/1.1", "HTTP/1.0", 1)
+	for _, request := range []string{closing, old} {
+		for _, behind := range []string{"\r\n", closing, strings.Repeat("x", 1<<20)} {
+			f(plain.dial(), request, behind)
+			c := tls.Client(secure.dial(), &tls.Config{InsecureSkipVerify: true})
+			f(c, request, behind)
+		}
+	}
+}
+
 // TestDeclaredLengthAllocatesNothing holds many connections that declare much
 // and send one byte.
 func TestDeclaredLengthAllocatesNothing(t *testing.T) {

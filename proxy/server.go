@@ -292,6 +292,10 @@ func (s *Server) refused(ctx *fasthttp.RequestCtx, err error) {
 	ctx.Response.Reset()
 	setError(ctx, e)
 	ctx.Response.Header.SetBytesV("X-Request-Id", requestID(nil, nil))
+	if c, ok := ctx.Conn().(*conn); ok {
+		c.owed.Store(true)
+		ctx.Response.SkipBody = c.bodiless()
+	}
 	s.metrics.requests.WithLabelValues("none", fmt.Sprintf("%dxx", ctx.Response.StatusCode()/100)).Inc()
 }
 

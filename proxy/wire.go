@@ -33,6 +33,7 @@ const (
 // framing is what a head says about the body that follows it.
 type framing struct {
 	http10  bool
+	bare    bool // the method is HEAD: no answer to it has a body, a refusal neither
 	chunked bool
 	length  int64 // declared; -1 if not
 	seen    uint32

@@ -137,6 +137,10 @@ func TestWire(t *testing.T) {
 	f("GET / HTTP/1.1\r\n"+host+host+"\r\n", errDuplicate)
 	f("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", errHost)
 	f("GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", errHost)
+	for _, host := range []string{"a%", "a%4", "a%zz", "a%41", "%00"} { // RFC 3986 has only UTF-8 escaped there
+		f("GET / HTTP/1.1\r\nHost: "+host+"\r\n\r\n", errHost)
+	}
+	f("GET / HTTP/1.1\r\nHost: b%C3%bccher.example:80\r\n\r\n", nil)
 	f("GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", nil)
 	f("GET / HTTP/1.1\r\nHost:\r\n\r\n", errHost)
 	f("GET / HTTP/1.1\n"+host+"\r\n", errBareLF)
@@ -159,7 +163,7 @@ func TestWire(t *testing.T) {
 	f("GET http://a/b HTTP/1.1\r\n"+host+"\r\n", nil)
 	f("GET http://u:p@a/b HTTP/1.1\r\n"+host+"\r\n", nil)
 	f("GET https://[::1]:1?b HTTP/1.1\r\n"+host+"\r\n", nil)
-	for _, authority := range []string{"", "u@", ":80", "a:b", "[::1", "a:1:2"} {
+	for _, authority := range []string{"", "u@", ":80", "a:b", "[::1", "a:1:2", "u@a@b", "a%41"} {
 		f("GET http://"+authority+"/b HTTP/1.1\r\n"+host+"\r\n", errRequestLine)
 		f("GET http://"+authority+"?b HTTP/1.1\r\n"+host+"\r\n", errRequestLine)
 	}

@@ -171,7 +171,7 @@ type Reader struct {
 // Read begins with the body of ex's request. The error is that of Invalid, or
 // has status 400 where the body is not even text.
 func Read(ex *pipeline.Exchange) (*Reader, error) {
-	b := bytes.TrimSpace(bytes.TrimPrefix(ex.Request.Body, []byte("\xef\xbb\xbf")))
+	b := bytes.Trim(bytes.TrimPrefix(ex.Request.Body, []byte("\xef\xbb\xbf")), " \t\r\n") // other white space is no part of JSON
 	missing := Problem{Type: "missing", Loc: []any{"body"}, Msg: "Field required"}
 	switch {
 	case len(b) == 0:

@@ -1,6 +1,7 @@
 package detail
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -98,15 +99,27 @@ func (r *Reader) int(loc []any, raw json.RawMessage) int {
 		}
 		kind, msg = "int_parsing", "Input should be a valid integer, unable to parse string as an integer"
 	case isNumber(raw):
-		f, err := strconv.ParseFloat(string(raw), 64)
-		if err == nil && f == math.Trunc(f) {
+		f, _ := strconv.ParseFloat(string(raw), 64) // an infinity if it is too large
+		switch whole := !bytes.ContainsAny(raw, ".eE"); {
+		case whole, f == math.Trunc(f) && math.Abs(f) < 1<<63:
 			return clamp(f)
+		case math.IsInf(f, 0):
+			kind, msg = notFinite, notFiniteMsg
+		case f == math.Trunc(f):
+			kind, msg = "int_parsing_size", "Unable to parse input string as an integer, exceeded maximum size"
+		default:
+			kind, msg = "int_from_float", "Input should be a valid integer, got a number with a fractional part"
 		}
-		kind, msg = "int_from_float", "Input should be a valid integer, got a number with a fractional part"
 	}
 	r.wrong(loc, raw, kind, msg, nil)
 	return 0
 }
+
+// What is wrong with 1e999 and "inf".
+const (
+	notFinite    = "finite_number"
+	notFiniteMsg = "Input should be a finite number"
+)
 
 // Integer reads a text as an integer, which is kept within what any setting here can
 // mean.
@@ -152,24 +165,31 @@ func (r *Reader) Float(key string, otherwise float64) float64 {
 		return otherwise
 	}
 	kind, msg := "float_type", "Input should be a valid number"
-	switch s, isText := chat.Text(raw); {
+	s, isText := chat.Text(raw)
+	if !isText {
+		s = string(raw)
+	}
+	switch s = strings.TrimSpace(s); {
 	case string(raw) == "true":
 		return 1
 	case string(raw) == "false":
 		return 0
-	case isText:
-		if f, err := strconv.ParseFloat(strings.TrimSpace(s), 64); err == nil && !math.IsNaN(f) && !math.IsInf(f, 0) {
-			return f
-		}
+	case isText && !number.MatchString(s):
 		kind, msg = "float_parsing", "Input should be a valid number, unable to parse string as a number"
-	case isNumber(raw):
-		if f, err := strconv.ParseFloat(string(raw), 64); err == nil {
+	case isText, isNumber(raw):
+		f, err := strconv.ParseFloat(strings.ReplaceAll(s, "_", ""), 64)
+		if err == nil && !math.IsNaN(f) && !math.IsInf(f, 0) {
 			return f
 		}
+		// The service took them; no setting here means anything by them.
+		kind, msg = notFinite, notFiniteMsg
 	}
 	r.wrong(r.at(key), raw, kind, msg, nil)
 	return 0
 }
+
+// number is a text that Python takes for a number, the infinities included.
+var number = regexp.MustCompile(`^(?i)[+-]?(?:inf|infinity|nan|(?:[0-9]+(?:_[0-9]+)*\.?(?:[0-9]+(?:_[0-9]+)*)?|\.[0-9]+(?:_[0-9]+)*)(?:e[+-]?[0-9]+)?)$`)
 
 // OptFloat is a number, or nil for null or nothing.
 func (r *Reader) OptFloat(key string) *float64 {
@@ -192,10 +212,10 @@ func (r *Reader) Bool(key string, otherwise bool) bool {
 	}
 	kind, msg := "bool_type", "Input should be a valid boolean"
 	s, isText := chat.Text(raw)
-	switch number, err := strconv.ParseFloat(string(raw), 64); {
-	case string(raw) == "true" || number == 1:
+	switch f, err := strconv.ParseFloat(string(raw), 64); {
+	case string(raw) == "true" || f == 1:
 		return true
-	case string(raw) == "false" || isNumber(raw) && err == nil && number == 0:
+	case string(raw) == "false" || isNumber(raw) && err == nil && f == 0:
 		return false
 	case isText:
 		switch strings.ToLower(s) {
@@ -205,11 +225,16 @@ func (r *Reader) Bool(key string, otherwise bool) bool {
 			return false
 		}
 		kind, msg = "bool_parsing", "Input should be a valid boolean, unable to interpret input"
-	case isNumber(raw) && err == nil && number == math.Trunc(number) && math.Abs(number) < 1<<63:
+	case isNumber(raw) && err == nil && f == math.Trunc(f) && (math.Abs(f) < 1<<63 || isInt64(raw)):
 		kind, msg = "bool_parsing", "Input should be a valid boolean, unable to interpret input"
 	}
 	r.wrong(r.at(key), raw, kind, msg, nil)
 	return false
+}
+
+func isInt64(raw json.RawMessage) bool {
+	_, err := strconv.ParseInt(string(raw), 10, 64)
+	return err == nil
 }
 
 // OptBool is true or false, or otherwise for null or nothing.

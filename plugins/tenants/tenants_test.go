@@ -98,6 +98,7 @@ func TestLife(t *testing.T) {
 	for sent, want := range map[string]string{
 		`1893456000`: "2030-01-01T00:00:00Z", `"1893456000"`: "2030-01-01T00:00:00Z", `1893456000000`: "2030-01-01T00:00:00Z", `"2030-01-31"`: "2030-01-31T00:00:00Z",
 		`"2030-01-31 12:00:00.5+02:00"`: "2030-01-31T10:00:00.5Z", `"2030-01-31T12:00Z"`: "2030-01-31T12:00:00Z",
+		`"2030-01-31t12:00:00z"`: "2030-01-31T12:00:00Z", `"2030-01-31_12:00:00,5+0200"`: "2030-01-31T10:00:00.5Z", `"+1893456000."`: "2030-01-01T00:00:00Z", `253402300799000`: "9999-12-31T23:59:59Z",
 	} {
 		if got := field(t, r.want("POST "+at+"/api-keys", `{"expires_at":`+sent+`}`, 201, at[len("/admin/tenants/"):]), "expires_at"); got != want {
 			t.Errorf("%s: %s", sent, got)
@@ -129,6 +130,15 @@ func TestRefusals(t *testing.T) {
 	r.want("PUT /admin/tenants/zz/status", `{"status":"odd"}`, 422, "enum")
 	r.want("POST /admin/tenants/zz/api-keys", `{}`, 404, "Tenant zz not found")
 	r.want("POST /admin/tenants/zz/api-keys", `{"expires_at":"soon"}`, 422, `"ctx":{"error":"such as 2030-`)
+	for sent, kind := range map[string]string{
+		`true`: "datetime_type", `[]`: "datetime_type", `{}`: "datetime_type",
+		`253402300800000`: "datetime_parsing", `900000000000000`: "datetime_parsing", `1e400`: "datetime_parsing", `-11676096000001`: "datetime_parsing", `"99999999999999999999"`: "datetime_parsing",
+		`"1e2"`: "datetime_from_date_parsing", `".5"`: "datetime_from_date_parsing", `"1_000"`: "datetime_from_date_parsing", `""`: "datetime_from_date_parsing", `"2030-02-30"`: "datetime_from_date_parsing",
+		`"9999-12-31T23:59:59-14:00"`: "datetime_from_date_parsing", `"2030-01-01T"`: "datetime_from_date_parsing",
+	} {
+		r.want("POST /admin/tenants/zz/api-keys", `{"expires_at":`+sent+`}`, 422, `"type":"`+kind+`"`)
+	}
+	r.want("POST /admin/tenants/zz/api-keys", "\u00a0{}", 422, "json_invalid") // no white space of JSON's
 	r.want("DELETE /admin/tenants/zz/api-keys/zz", "", 422, "uuid_parsing")
 	r.want("PATCH /admin/tenants", "", 405, "Method Not Allowed")
 	r.want("GET /admin/tenants/a/b/c/d", "", 404, "Not Found")
