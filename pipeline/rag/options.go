@@ -176,12 +176,12 @@ func Collection(p *pipeline.Policy, named, usual string) (string, error) {
 	return named, nil
 }
 
-// Unavailable is the refusal of a request that cannot do without retrieval. It says when to
-// come again, which is not before an upstream has said in err.
+// Unavailable is the refusal of a request that cannot do without retrieval. When to come
+// again is what err says, if it does.
 func Unavailable(err error) error {
 	again := retryAfter
-	if e, ok := errors.AsType[*pipeline.Error](err); ok {
-		again = max(again, e.RetryAfter)
+	if e, ok := errors.AsType[*pipeline.Error](err); ok && e.RetryAfter > 0 {
+		again = e.RetryAfter
 	}
 	return &pipeline.Error{
 		Status: 503, Code: "retrieval_unavailable", Fault: pipeline.GatewayFault, RetryAfter: again,

@@ -80,7 +80,7 @@ func TestDocumentsStore(t *testing.T) {
 		f(code.String(), "", false, lag)
 	}
 	server.SetBefore(func(context.Context, string) error {
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond)
 		return nil
 	})
 	f("slow", "", true, lag)
