@@ -138,7 +138,12 @@ func TestNeo4jFaults(t *testing.T) {
 		for _, id := range acknowledged {
 			q.Seeds = append(q.Seeds, pipeline.Seed{ID: id, Weight: 1})
 		}
-		sub, err := s.Expand(t.Context(), q)
+		var sub pipeline.Subgraph
+		var err error
+		harness.Until(t, "the server, which is new and plans slowly, answers in time", func() bool {
+			sub, err = s.Expand(t.Context(), q)
+			return err == nil
+		})
 		if err != nil || len(sub.Entities) != len(acknowledged) {
 			t.Errorf("%d of %d acknowledged writes are there, %v", len(sub.Entities), len(acknowledged), err)
 		}
