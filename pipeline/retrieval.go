@@ -116,6 +116,19 @@ type CollectionInfo struct {
 	Points     int    // of the tenant
 }
 
+// DimensionMismatch is the refusal, with status 409 and code dimension_mismatch, of a
+// vector of given numbers, in a collection whose vectors have stored; nil if they are as
+// many.
+func DimensionMismatch(collection string, stored, given int) error {
+	if stored == given {
+		return nil
+	}
+	return &Error{
+		Status: 409, Code: "dimension_mismatch", Param: "collection", Fault: CallerFault,
+		Err: fmt.Errorf("the vectors of collection %q have %d dimensions, not %d; was it indexed with another model?", collection, stored, given),
+	}
+}
+
 // ModelMismatch is the refusal, with status 409 and code model_mismatch, of a vector
 // that the model given has made, in a collection whose vectors are of the model
 // stored. Their likeness would mean nothing. It is nil if both are of one model, or
@@ -140,10 +153,10 @@ type VectorStore interface {
 	// Fetch returns the passages with these ids, in the order given, without
 	// those that are not there.
 	Fetch(ctx context.Context, tenant, collection string, ids []string) ([]Passage, error)
-	// Upsert is whole or nothing for each call. A vector whose length differs
-	// from the collection's is an *Error with status 409 and code
-	// dimension_mismatch, one of another model that of ModelMismatch. A collection in
-	// which nobody has anything takes those of another model.
+	// Upsert is whole or nothing for each call. A vector whose length differs from the
+	// collection's is the error of DimensionMismatch, one of another model that of
+	// ModelMismatch. A collection in which nobody has anything takes those of another
+	// model.
 	Upsert(ctx context.Context, u Upsert) (Upserted, error)
 	// Delete removes one document, or with an empty docID everything of the
 	// tenant in the collection. It returns how many points went.

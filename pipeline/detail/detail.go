@@ -168,6 +168,10 @@ type Reader struct {
 	found  *[]Problem
 }
 
+// NoStore is how an endpoint says that it has nothing to work on, for clients to tell that
+// from a store that is down.
+const NoStore = "the gateway's file sets up no such store"
+
 // Read begins with the body of ex's request. The error is that of Invalid, or
 // has status 400 where the body is not even text.
 func Read(ex *pipeline.Exchange) (*Reader, error) {

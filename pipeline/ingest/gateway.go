@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/detail"
 	"github.com/headrace/headrace/pipeline/graphjson"
 )
 
@@ -170,7 +171,7 @@ func (g *Gateway) empty(ctx context.Context, doc string) error {
 	}
 	body.Collection = ""
 	err := g.send(ctx, "/delete/graph", "the end of a document", body, nil)
-	if e, ok := errors.AsType[*refusal](err); ok && (e.status == 404 || e.status == 405 || e.status == 503 && strings.Contains(e.answer, "sets up no such store")) {
+	if e, ok := errors.AsType[*refusal](err); ok && (e.status == 404 || e.status == 405 || e.status == 503 && strings.Contains(e.answer, detail.NoStore)) {
 		return nil // a gateway without a graph
 	}
 	return err

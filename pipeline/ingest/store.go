@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/headrace/headrace/pipeline"
 )
@@ -34,6 +35,8 @@ type Store struct {
 	// Extract, if set, adds to the graph what models find in documents that have
 	// changed.
 	Extract Extractor
+
+	compared atomic.Bool // the models of the embedder and the collection, which are one
 }
 
 // Write implements Sink. What has not changed is neither embedded nor written. What a
@@ -130,20 +133,19 @@ func (s *Store) compare(docs []*Prepared, known map[string]*pipeline.Passage) ch
 // ofOneModel refuses to go on where chunks would be left alone, as they have not changed,
 // whose vectors another model has made.
 func (s *Store) ofOneModel(ctx context.Context) error {
-	if s.Embedder == nil {
+	if s.Embedder == nil || s.compared.Load() {
 		return nil
 	}
 	info, err := s.Passages.Collection(ctx, s.Tenant, s.Collection)
-	if e, ok := errors.AsType[*pipeline.Error](err); ok && e.Code == "collection_not_found" {
+	if e, ok := errors.AsType[*pipeline.Error](err); ok && e.Code == "collection_not_found" || err == nil && info.Points == 0 {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("look up the collection %q: %w", s.Collection, err)
 	}
-	if info.Points == 0 {
-		return nil
-	}
-	return pipeline.ModelMismatch(s.Collection, info.Model, s.Embedder.Model())
+	err = pipeline.ModelMismatch(s.Collection, info.Model, s.Embedder.Model())
+	s.compared.Store(err == nil)
+	return err
 }
 
 func (s *Store) id(d *Prepared, index int) string {

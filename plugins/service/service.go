@@ -73,7 +73,7 @@ func gone(ex *pipeline.Exchange, word string, err error) error {
 func unavailable(what string) error {
 	return &pipeline.Error{
 		Status: 503, Code: "store_unavailable", Fault: pipeline.GatewayFault, RetryAfter: 30 * time.Second,
-		Err: errors.New(what + "_unavailable: the gateway's file sets up no such store"),
+		Err: errors.New(what + "_unavailable: " + detail.NoStore),
 	}
 }
 

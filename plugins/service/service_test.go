@@ -40,6 +40,7 @@ routes:
   - { match: { path: /rerank }, chain: [ serve_rerank: { with: words }, upstream: {} ] }
   - { match: { path: /index/chunks }, chain: [ serve_index: { store: kb, embedder: vectors, graph: kb } ] }
   - { match: { path: /index/counted }, chain: [ serve_index: { store: kb, embedder: counted } ] }
+  - { match: { path: /index/linked }, chain: [ serve_index: { store: kb, embedder: counted, graph: kb } ] }
   - { match: { path: /search }, chain: [ serve_search: { store: kb, embedder: vectors } ] }
   - { match: { path: /retrieve }, chain: [ serve_retrieve: {}, found: {} ] }
   - { match: { path: /graph/upsert }, chain: [ serve_upsert: { graph: kb } ] }
@@ -61,9 +62,10 @@ func (queries) QueryGraph(_ context.Context, q pipeline.GraphQuery) ([][]byte, b
 type counted struct {
 	texts []string
 	err   error // of every call
+	model string
 }
 
-func (*counted) Model() string { return "counted" }
+func (c *counted) Model() string { return c.model }
 
 func (c *counted) Embed(_ context.Context, texts []string, _ pipeline.Purpose) ([][]float32, error) {
 	if c.err != nil {
@@ -140,7 +142,7 @@ type rig struct {
 
 func start(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, counted: &counted{}}
+	r := &rig{t: t, counted: &counted{model: "counted"}}
 	reg := Plugins.With(embedded.Component, embedder.Hash, reranker.Lexical,
 		pipetest.Fixed[pipeline.Handler]("upstream", upstream), pipetest.Fixed[pipeline.Handler]("found", found),
 		pipetest.Fixed[pipeline.GraphQuerier]("queries", queries{}), pipetest.Fixed[pipeline.Embedder]("counted", r.counted))
@@ -397,6 +399,23 @@ func TestReplaceFails(t *testing.T) {
 	r.want("/index/counted", `{"collection":"kb","mode":"replace","chunks":[{"doc_id":"d","text":"three"}]}`, 502, "index_error")
 	r.counted.err = nil
 	r.want("/index/counted", old, 200, `"upserted":0`, `"skipped":2,"deleted":0`)
+}
+
+// What the store refuses leaves the graph of a document alone, and so does indexing it for
+// the first time after its relations have come.
+func TestReplaceRefused(t *testing.T) {
+	r := start(t)
+	const relation = `{"doc_id":"d","data":{"nodes":[{"id":"Ann","type":"P"},{"id":"Bob","type":"P"}],"edges":[{"src":"Ann","dst":"Bob","type":"KNOWS"}]}}`
+	index := func(text string) string {
+		return `{"collection":"kb","mode":"replace","chunks":[{"doc_id":"d","text":"` + text + `"}]}`
+	}
+	r.want("/index/linked", strings.Replace(index("zero"), `"d"`, `"e"`, 1), 200, `"upserted":1`)
+	r.want("/graph/upsert", relation, 200, `"ok":true`)
+	r.want("/index/linked", index("one"), 200, `"upserted":1`)
+	r.want("/index/chunks", index("two"), 409, "dimensions")
+	r.counted.model = "another"
+	r.want("/index/linked", index("two"), 409, "are of the model")
+	r.want("/delete/graph", `{"doc_id":"d"}`, 200, `"deleted":3`) // the relation and its ends
 }
 
 // A client that leaves a search gets no answer, though one leg has found something.

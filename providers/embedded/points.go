@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/binary"
@@ -13,11 +14,6 @@ import (
 
 func notFound(name string) error {
 	return pipeline.Fail(404, "collection_not_found", fmt.Errorf("there is no collection %q; index something into it first", name))
-}
-
-func mismatch(name string, want, got int) error {
-	return pipeline.Fail(409, "dimension_mismatch",
-		fmt.Errorf("vectors of collection %q have %d dimensions, not %d; was it indexed with another model?", name, want, got))
 }
 
 func badVector(what string) error {
@@ -42,8 +38,8 @@ func drafts(ctx context.Context, u pipeline.Upsert) (list []draft, dims int, err
 	}
 	for i := range u.Points {
 		p := &u.Points[i]
-		if len(p.Vector) != dims {
-			return nil, 0, mismatch(u.Collection, dims, len(p.Vector))
+		if err := pipeline.DimensionMismatch(u.Collection, dims, len(p.Vector)); err != nil {
+			return nil, 0, err
 		}
 		if last[p.ID] != i {
 			continue
@@ -82,10 +78,8 @@ func (s *store) Upsert(ctx context.Context, u pipeline.Upsert) (pipeline.Upserte
 	// A collection that has been emptied is open to another model.
 	fresh := c == nil || (c.dims != dims || c.model != u.Model) && c.empty()
 	if !fresh {
-		if c.dims != dims {
-			return out, mismatch(u.Collection, c.dims, dims)
-		}
-		if err := pipeline.ModelMismatch(u.Collection, c.model, u.Model); err != nil {
+		err := cmp.Or(pipeline.DimensionMismatch(u.Collection, c.dims, dims), pipeline.ModelMismatch(u.Collection, c.model, u.Model))
+		if err != nil {
 			return out, err
 		}
 	}

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -75,10 +76,8 @@ func (s *store) look(q pipeline.SearchQuery) (*collection, *view, []wanted, erro
 		switch {
 		case c == nil:
 			err = notFound(q.Collection)
-		case q.Vector != nil && len(q.Vector) != c.dims:
-			err = mismatch(q.Collection, c.dims, len(q.Vector))
 		case q.Vector != nil:
-			err = pipeline.ModelMismatch(q.Collection, c.model, q.Model)
+			err = cmp.Or(pipeline.DimensionMismatch(q.Collection, c.dims, len(q.Vector)), pipeline.ModelMismatch(q.Collection, c.model, q.Model))
 		}
 		if err != nil || c.parts[q.Tenant] == nil || c.parts[q.Tenant].alive == 0 {
 			s.mu.RUnlock()

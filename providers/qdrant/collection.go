@@ -158,12 +158,9 @@ func (s *Store) takes(ctx context.Context, name, collection string, known schema
 
 // fits checks a vector. One that is not finite or has no direction would rank
 // first in every search that it meets, or ruin its scores.
-func (c schema) fits(vector []float32) error {
-	if len(vector) != c.dimensions {
-		return &pipeline.Error{
-			Status: 409, Code: "dimension_mismatch", Param: "collection", Fault: pipeline.CallerFault,
-			Err: fmt.Errorf("the collection holds vectors of %d numbers, not %d: it was filled with another model", c.dimensions, len(vector)),
-		}
+func (c schema) fits(collection string, vector []float32) error {
+	if err := pipeline.DimensionMismatch(collection, c.dimensions, len(vector)); err != nil {
+		return err
 	}
 	sum := 0.0
 	for _, v := range vector {

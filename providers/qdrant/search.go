@@ -46,7 +46,7 @@ func (s *Store) Search(ctx context.Context, q pipeline.SearchQuery) (pipeline.Le
 		return p
 	}
 	if q.Vector != nil && known.dimensions > 0 {
-		if err := known.fits(q.Vector); err != nil {
+		if err := known.fits(q.Collection, q.Vector); err != nil {
 			return pipeline.Legs{}, err
 		}
 		if err := s.sameModel(ctx, name, q.Collection, known, q.Model); err != nil {

@@ -26,7 +26,7 @@ func (s *Store) Upsert(ctx context.Context, u pipeline.Upsert) (pipeline.Upserte
 			}
 		}
 		// Before the collection is made: a bad point must not shape it.
-		if err := (schema{dimensions: len(u.Points[0].Vector)}).fits(u.Points[i].Vector); err != nil {
+		if err := (schema{dimensions: len(u.Points[0].Vector)}).fits(u.Collection, u.Points[i].Vector); err != nil {
 			return pipeline.Upserted{}, err
 		}
 	}
@@ -34,7 +34,7 @@ func (s *Store) Upsert(ctx context.Context, u pipeline.Upsert) (pipeline.Upserte
 	if err != nil {
 		return pipeline.Upserted{}, err
 	}
-	if err := known.fits(u.Points[0].Vector); err != nil {
+	if err := known.fits(u.Collection, u.Points[0].Vector); err != nil {
 		return pipeline.Upserted{}, err
 	}
 	if err := s.takes(ctx, name, u.Collection, known, u.Model); err != nil {
