@@ -300,7 +300,7 @@ func TestNobodyWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 		if u.running.Load() != 0 || u.ended.Load() != 1 || time.Since(began) > 2*time.Second {
-			t.Errorf("%d calls still run", u.running.Load())
+			t.Errorf("%d calls still run, %d have ended, after %v", u.running.Load(), u.ended.Load(), time.Since(began))
 		}
 		if _, err := e.Embed(ctx, []string{"a"}, pipeline.ForAsking); err == nil {
 			t.Error("answered after the end")

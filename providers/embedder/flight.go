@@ -147,6 +147,13 @@ func (e *embedder) leave(places []place, why error) {
 	}
 }
 
+// deserted reports whether nobody waits for a flight. Once so, it stays so.
+func (e *embedder) deserted(f *flight) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return f.waiters == 0
+}
+
 // land makes a flight one that nobody can join. The caller holds mu.
 func (e *embedder) land(f *flight) {
 	for _, k := range f.keys {
@@ -172,6 +179,8 @@ func (e *embedder) fly(ctx context.Context, f *flight) {
 	case f.turns <- struct{}{}:
 		defer func() { <-f.turns }()
 	case <-ctx.Done():
+	}
+	if e.deserted(f) { // also when the turn came from another call that the same caller has left
 		f.err = pipeline.Cause(ctx)
 		return
 	}
