@@ -79,6 +79,9 @@ func (r *reranker) ask(ctx context.Context, query string, texts []string, places
 	}()
 	ex := pipeline.Acquire(ctx)
 	defer ex.Release()
+	if r.model != nil {
+		ex.Model, ex.Targets = r.model, r.model.Targets
+	}
 	b, err := ask.Upstream(ex, r.chain, pipeline.OpRerank, "reranker", r.body(query, texts, places), maxAnswer)
 	if err != nil {
 		return err

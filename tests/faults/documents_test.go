@@ -100,7 +100,7 @@ func TestDocumentsLeft(t *testing.T) {
 }
 
 // TestDocumentsBreaker: an embedder or a reranker that keeps failing is left alone, and asked again; a
-// client that does not wait for it says nothing about it.
+// client that does not wait for it, or names another model, says nothing about it.
 func TestDocumentsBreaker(t *testing.T) {
 	t.Parallel()
 	for part, stage := range map[string]string{"E": "retrieve", "R": "rerank"} {
@@ -113,6 +113,12 @@ func TestDocumentsBreaker(t *testing.T) {
 				}
 				for range 4 {
 					if a := hasty("slow"); a.status != 503 && (a.status != 200 || !strings.Contains(a.body, ":timeout")) {
+						t.Errorf("%v", a)
+					}
+				}
+				for range 4 { // a model of the client's choice fails, and no other
+					a := r.post("/retrieve", fmt.Sprintf(`{"query":"spillway gate R:500 N:%s","collection":"kb","rerank":{"model":"other"}}`, r.name("other")))
+					if a.status != 200 || !strings.Contains(a.body, `"degraded":["rerank:error"]`) {
 						t.Errorf("%v", a)
 					}
 				}
