@@ -167,6 +167,29 @@ func TestDocumentsBreaker(t *testing.T) {
 	})
 }
 
+// TestDocumentsOtherModel: vectors of another model, which an upstream answers with for a while, are not
+// remembered once the store has refused them.
+func TestDocumentsOtherModel(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t, "", "kb", "kb")
+	r.fill(t, "acme")
+	f := func(found, indexed int) {
+		t.Helper()
+		for range 2 {
+			if a := r.post("/v1/retrieve", `{"query":"who mends the gate","collection":"kb","mode":"dense"}`); a.status != found {
+				t.Errorf("want %d, got %v", found, a)
+			}
+			if a := r.post("/index/chunks", `{"collection":"kb","chunks":[{"doc_id":"new","text":"a new text"}]}`); a.status != indexed {
+				t.Errorf("want %d, got %v", indexed, a)
+			}
+		}
+	}
+	r.l.sicken("E", "dimension")
+	f(503, 409)
+	r.l.sicken("E", "")
+	f(200, 200)
+}
+
 // TestDocumentsBeside: where every branch of a search fails, the answer says so and is not kept.
 func TestDocumentsBeside(t *testing.T) {
 	t.Parallel()
