@@ -104,7 +104,7 @@ func TestDocumentsLeft(t *testing.T) {
 func TestDocumentsBreaker(t *testing.T) {
 	t.Parallel()
 	for part, stage := range map[string]string{"E": "retrieve", "R": "rerank"} {
-		for _, fault := range []string{"500", "trickle"} {
+		for _, fault := range []string{"500", "trickle", map[string]string{"E": "fewer", "R": "twice"}[part]} {
 			t.Run(part+":"+fault, func(t *testing.T) {
 				r := newRoom(t, "", "kb", "kb")
 				r.fill(t, "acme")
