@@ -345,6 +345,13 @@ type Embedder interface {
 	Model() string
 }
 
+// A Forgetter is an Embedder that keeps vectors, and can be told of some that turned out
+// to be of no use.
+type Forgetter interface {
+	// Forget has the vectors of these texts made anew when they are asked for again.
+	Forget(texts []string, purpose Purpose)
+}
+
 // A Reranker scores texts by how well they answer a query.
 type Reranker interface {
 	// Rerank returns one score for each text, in the order given.

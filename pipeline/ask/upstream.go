@@ -1,6 +1,7 @@
 package ask
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,10 +18,13 @@ func (r *Refused) Error() string {
 }
 
 // Upstream makes ex the gateway's own request for op, a JSON object, has chain answer it,
-// and returns the whole answer, which is valid until ex is released. by says who asks. An
-// answer of more than most bytes is an error, and so is one with the status of an error:
+// and has use read the whole answer, which is valid until ex is released. by says who asks.
+// An answer of more than most bytes is an error, and so is one with the status of an error:
 // that wraps a *Refused.
-func Upstream(ex *pipeline.Exchange, chain pipeline.Chain, op pipeline.Operation, by string, body []byte, most int) ([]byte, error) {
+//
+// An answer that use has an error for is one that failed, to the stages in front of the last:
+// a breaker must not take an upstream for well that says nothing of use.
+func Upstream(ex *pipeline.Exchange, chain pipeline.Chain, op pipeline.Operation, by string, body []byte, most int, use func(answer []byte) error) error {
 	h := &ex.Request.Header
 	h.SetMethod("POST")
 	h.SetRequestURI(paths[op])
@@ -28,27 +32,56 @@ func Upstream(ex *pipeline.Exchange, chain pipeline.Chain, op pipeline.Operation
 	h.SetContentType("application/json")
 	h.SetContentLength(len(body))
 	ex.Op, ex.Route, ex.Request.Body = op, by, body
-	if err := chain.Handle(ex.Context(), ex); err != nil {
-		return nil, err
+	used := false
+	judge := pipeline.HandlerFunc(func(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
+		if err := next.Handle(ctx, ex); err != nil || refusal(ex) != nil {
+			return err
+		}
+		used = true
+		return answered(ex, most, use)
+	})
+	last := max(0, len(chain)-1)
+	if err := append(append(chain[:last:last], judge), chain[last:]...).Handle(ex.Context(), ex); err != nil {
+		return err
 	}
+	if err := refusal(ex); err != nil || used {
+		return err
+	}
+	return answered(ex, most, use) // a stage in front has answered by itself
+}
+
+// answered has use read the answer.
+func answered(ex *pipeline.Exchange, most int, use func(answer []byte) error) error {
 	if ex.Response.Body == nil {
-		return nil, errors.New("the upstream gave no answer")
+		return errors.New("the upstream gave no answer")
 	}
 	b, ok := ex.Response.Whole()
-	for !ok {
+	if ok {
+		return use(b)
+	}
+	for {
 		frame, err := ex.Response.Body.Next()
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read the answer: %w", err)
+			return fmt.Errorf("read the answer: %w", err)
 		}
 		if b = append(b, frame...); len(b) > most {
-			return nil, &pipeline.Error{
+			return &pipeline.Error{
 				Status: 502, Code: "upstream_too_large", Fault: pipeline.UpstreamFault,
 				Err: fmt.Errorf("the answer has more than %d bytes", most),
 			}
 		}
+	}
+	ex.Response.SetBody(b)
+	return use(b)
+}
+
+// refusal is the error for an answer that is one.
+func refusal(ex *pipeline.Exchange) error {
+	if ex.Response.Body == nil {
+		return nil
 	}
 	status := ex.Response.Header.StatusCode()
 	fault := ex.Response.Fault
@@ -56,7 +89,7 @@ func Upstream(ex *pipeline.Exchange, chain pipeline.Chain, op pipeline.Operation
 		fault = pipeline.FaultOfStatus(status)
 	}
 	if fault == pipeline.NoFault {
-		return b, nil
+		return nil
 	}
 	e := &pipeline.Error{
 		Status: 502, Code: "upstream_error", Fault: fault, RetryAfter: ex.Response.RetryAfter(), Err: &Refused{status},
@@ -64,5 +97,5 @@ func Upstream(ex *pipeline.Exchange, chain pipeline.Chain, op pipeline.Operation
 	if status == 429 {
 		e.Status = status // to wait helps, and the caller can
 	}
-	return nil, e
+	return e
 }

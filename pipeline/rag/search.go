@@ -144,6 +144,7 @@ func (s *Searcher) byMeaning(ctx context.Context, q SearchQuery) (dense, error) 
 		Tenant: q.Tenant, Collection: q.Collection, Vector: vectors[0], Model: s.Embedder.Model(), Limit: q.Prefetch, Filter: q.Filter,
 	})
 	d.passages = found.Dense
+	Refused(err, s.Embedder, []string{q.Text}, pipeline.ForAsking)
 	return d, missing(err)
 }
 
@@ -152,6 +153,18 @@ func (s *Searcher) byWords(ctx context.Context, q SearchQuery) ([]pipeline.Passa
 		Tenant: q.Tenant, Collection: q.Collection, Text: q.Text, Limit: q.Prefetch, Filter: q.Filter,
 	})
 	return found.Sparse, missing(err)
+}
+
+// Refused has vectors made anew that a store refused for what they are. An upstream that
+// answered with another model once would be remembered for as long as they are kept.
+func Refused(err error, by pipeline.Embedder, texts []string, purpose pipeline.Purpose) {
+	e, ok := errors.AsType[*pipeline.Error](err)
+	if !ok || e.Code != "dimension_mismatch" && e.Code != "bad_vector" {
+		return
+	}
+	if keeper, ok := by.(pipeline.Forgetter); ok {
+		keeper.Forget(texts, purpose)
+	}
 }
 
 // missing forgives that a collection is not there yet.

@@ -187,15 +187,15 @@ func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeli
 	if err != nil {
 		return err
 	}
-	if won == nil {
-		return failed(q, "no provider produced acceptable output", attempts)
+	if won.graph == nil {
+		return failed(q, "no provider produced acceptable output", attempts, won.wait)
 	}
 	answer := answer{OK: true, Data: won.graph, Provider: won.provider, SchemaHash: graphjson.SchemaHash, Attempts: attempts}
 	if q.upsert {
 		answer.Upserted, err = h.write(ctx, q, won.graph)
 		if e, ok := errors.AsType[*pipeline.Error](err); ok && e.Fault == pipeline.CallerFault {
 			// What the store does not take, such as a type of two words, a model wrote.
-			return failed(q, "the graph cannot be written: "+detail.Sentence(e), attempts)
+			return failed(q, "the graph cannot be written: "+detail.Sentence(e), attempts, 0)
 		}
 		if err != nil {
 			return err
@@ -241,7 +241,7 @@ func (h *handler) write(ctx context.Context, q *query, g *graphjson.Graph) (*ups
 }
 
 // failed is the refusal that says what was tried.
-func failed(q *query, message string, attempts []attempt) error {
+func failed(q *query, message string, attempts []attempt, wait time.Duration) error {
 	body, err := json.Marshal(map[string]any{"detail": map[string]any{
 		"error": "graph_extraction_failed", "message": message,
 		"min_nodes": q.minNodes, "min_edges": q.minEdges, "allow_empty": q.allowEmpty, "max_attempts": q.maxAttempts,
@@ -250,5 +250,5 @@ func failed(q *query, message string, attempts []attempt) error {
 	if err != nil {
 		return fmt.Errorf("write the refusal: %w", err)
 	}
-	return &pipeline.Error{Status: 422, Code: "graph_extraction_failed", Fault: pipeline.UpstreamFault, Body: body, Err: errors.New(message)}
+	return &pipeline.Error{Status: 422, Code: "graph_extraction_failed", Fault: pipeline.UpstreamFault, RetryAfter: wait, Body: body, Err: errors.New(message)}
 }

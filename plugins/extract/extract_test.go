@@ -26,6 +26,7 @@ type model struct {
 	after  time.Duration
 	says   []string // by call; the last for all further ones
 	status int
+	wait   string // Retry-After
 
 	mu        sync.Mutex
 	asked     []string // the bodies
@@ -47,6 +48,9 @@ func (m *model) Call(ctx context.Context, ex *pipeline.Exchange) error {
 	ex.Response.Header.SetContentType("application/json")
 	if m.status != 0 {
 		ex.Response.Header.SetStatusCode(m.status)
+		if m.wait != "" {
+			ex.Response.Header.Set("Retry-After", m.wait)
+		}
 		ex.Response.Fault = pipeline.FaultOfStatus(m.status)
 		ex.Response.SetBody([]byte(`{"error":{"message":"secret words of the upstream"}}`))
 		return nil
@@ -79,9 +83,10 @@ func asks(t *testing.T, body string, models ...*model) (status int, answer map[s
 		return pipeline.CallTarget.Handle(ctx, ex, nil)
 	})
 	err = h.Handle(ex.Context(), ex, pipeline.Chain{call})
-	raw := []byte(nil)
+	raw, wait := []byte(nil), time.Duration(0)
 	if e, ok := errors.AsType[*pipeline.Error](err); ok {
 		status, raw = h.Refuse(e)
+		wait = e.RetryAfter
 	} else if err != nil {
 		t.Fatal(err)
 	} else {
@@ -89,6 +94,9 @@ func asks(t *testing.T, body string, models ...*model) (status int, answer map[s
 	}
 	if err := json.Unmarshal(raw, &answer); err != nil {
 		t.Fatal(err)
+	}
+	if wait > 0 {
+		answer["Retry-After"] = wait.Seconds()
 	}
 	ex.Release()
 	if err := h.Close(); err != nil {
@@ -177,6 +185,27 @@ func TestRepairsShowTheBadAnswer(t *testing.T) {
 	m = &model{says: []string{"alas", good}}
 	if status, _ = asks(t, `{"context":"x","provider_chain":["m0"],"repair_if_invalid":false,"max_attempts":1}`, m); status != 422 || len(m.asked) != 1 {
 		t.Errorf("%d %q", status, m.asked)
+	}
+}
+
+// A model that has too much to do, or says when to come again, is not asked again at once, and
+// the client learns when it may be.
+func TestModelsThatWantToBeLeftAlone(t *testing.T) {
+	f := func(m *model, calls int, wait any) {
+		t.Helper()
+		status, answer := asks(t, `{"context":"x","provider_chain":["m0","m1"],"mode":"chain"}`, m, &model{status: 400})
+		if status != 422 || len(m.asked) != calls || answer["Retry-After"] != wait {
+			t.Errorf("%d: asked %d times, %v; want %d, %v", m.status, len(m.asked), answer, calls, wait)
+		}
+	}
+	f(&model{status: 429, wait: "17"}, 1, 17.0)
+	f(&model{status: 429}, 1, nil)
+	f(&model{status: 503, wait: "3"}, 1, 3.0)
+	f(&model{status: 500, wait: "5"}, 1, 5.0)
+	f(&model{status: 500}, 2, nil)
+	busy := &model{status: 429, wait: "17"}
+	if status, answer := asks(t, `{"context":"x","provider_chain":["m0","m1"],"mode":"chain"}`, busy, &model{says: []string{good}}); status != 200 || len(busy.asked) != 1 {
+		t.Errorf("%d %v", status, answer)
 	}
 }
 

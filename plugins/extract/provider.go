@@ -59,7 +59,12 @@ func (p *provider) try(res *result, n int, repairing bool, messages []message) (
 		return "", false
 	case err != nil:
 		note("error", reason(err))
-		return "", pipeline.FaultOfError(err).Retryable()
+		// Who has too much to do, or says when to come again, is not asked at once.
+		fault := pipeline.FaultOfError(err)
+		if e, ok := errors.AsType[*pipeline.Error](err); ok {
+			res.wait = e.RetryAfter
+		}
+		return "", fault.Retryable() && fault != pipeline.OverloadFault && res.wait == 0
 	}
 	g, err := p.graph(reply.Text)
 	if err != nil {

@@ -17,6 +17,7 @@ type result struct {
 	provider string           // who made the graph
 	target   *pipeline.Target
 	attempts []attempt
+	wait     time.Duration // until the model may be asked again; zero: it has not said
 }
 
 // An attempt is one call to a model, as it is reported.
@@ -43,7 +44,8 @@ type race struct {
 }
 
 // run asks the models as the mode says. It returns the first acceptable graph,
-// or nil if there is none, and all that was tried.
+// or nil if there is none, and all that was tried. A result without a graph says when one
+// of the models may be asked again, the first that may.
 func (h *handler) run(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain, q *query) (*result, []attempt, error) {
 	r := &race{
 		h: h, q: q, ex: ex, next: next,
@@ -55,8 +57,9 @@ func (h *handler) run(ctx context.Context, ex *pipeline.Exchange, next pipeline.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(pipeline.ErrLost)
 	attempts := []attempt{}
+	none := &result{}
 	if q.maxAttempts < 1 {
-		return nil, attempts, nil
+		return none, attempts, nil
 	}
 	timer := time.NewTimer(h.After)
 	defer timer.Stop()
@@ -67,7 +70,7 @@ func (h *handler) run(ctx context.Context, ex *pipeline.Exchange, next pipeline.
 			if ctx.Err() != nil {
 				return nil, nil, pipeline.Cause(ctx)
 			}
-			return nil, attempts, nil
+			return none, attempts, nil
 		}
 		select {
 		case res := <-r.results:
@@ -76,6 +79,9 @@ func (h *handler) run(ctx context.Context, ex *pipeline.Exchange, next pipeline.
 			if res.graph != nil {
 				ex.Target = res.target
 				return &res, append(attempts, r.cancelled()...), nil
+			}
+			if res.wait > 0 && (none.wait == 0 || res.wait < none.wait) {
+				none.wait = res.wait
 			}
 			if q.mode == "hedge" {
 				r.one(ctx)

@@ -191,6 +191,7 @@ func (h *indexEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pip
 	done, err := h.store.Upsert(ctx, j.Upsert)
 	if err != nil {
 		h.log.Warn("chunks could not be written", err)
+		rag.Refused(err, h.embedder, j.texts, pipeline.ForStoring)
 		return gone(ex, "index_error", err)
 	}
 	out.Upserted, out.Skipped = done.Written, out.Skipped+done.Skipped

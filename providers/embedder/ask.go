@@ -46,16 +46,22 @@ func ofRequest(status int) bool { return status == 400 || status == 415 || statu
 func (e *embedder) askFor(ctx context.Context, texts []string, encoding string) ([][]float32, error) {
 	ex := pipeline.Acquire(ctx)
 	defer ex.Release()
-	b, err := ask.Upstream(ex, e.chain, pipeline.OpEmbeddings, "embedder", e.body(texts, encoding), maxAnswer)
-	if err != nil {
-		return nil, fmt.Errorf("embed %d texts with %q: %w", len(texts), e.Config.Model, err)
-	}
-	vectors, err := parse(b, len(texts), e.Dimensions)
-	if err != nil {
-		return nil, &pipeline.Error{
-			Status: 502, Code: "upstream_protocol", Fault: pipeline.UpstreamFault,
-			Err: fmt.Errorf("embed %d texts with %q: %w", len(texts), e.Config.Model, err),
+	var vectors [][]float32
+	var unusable error
+	err := ask.Upstream(ex, e.chain, pipeline.OpEmbeddings, "embedder", e.body(texts, encoding), maxAnswer, func(answer []byte) (err error) {
+		if vectors, err = parse(answer, len(texts), e.Dimensions); err != nil {
+			unusable = &pipeline.Error{
+				Status: 502, Code: "upstream_protocol", Fault: pipeline.UpstreamFault,
+				Err: fmt.Errorf("embed %d texts with %q: %w", len(texts), e.Config.Model, err),
+			}
 		}
+		return unusable
+	})
+	switch {
+	case unusable != nil:
+		return nil, unusable
+	case err != nil:
+		return nil, fmt.Errorf("embed %d texts with %q: %w", len(texts), e.Config.Model, err)
 	}
 	return vectors, nil
 }

@@ -161,6 +161,14 @@ func (e *embedder) Embed(ctx context.Context, texts []string, purpose pipeline.P
 	return out, e.fetch(ctx, missing, turns, out)
 }
 
+// Forget implements pipeline.Forgetter.
+func (e *embedder) Forget(texts []string, purpose pipeline.Purpose) {
+	for _, t := range texts {
+		k, _ := e.keyed(t, purpose)
+		e.vectors.drop(k)
+	}
+}
+
 // keyed returns the text as it is sent, and its key.
 func (e *embedder) keyed(text string, purpose pipeline.Purpose) (key, string) {
 	prefix := e.PassagePrefix

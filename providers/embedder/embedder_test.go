@@ -444,6 +444,31 @@ type panics struct{}
 func (panics) Call(context.Context, *pipeline.Exchange) error { panic("x") }
 
 // The cache keeps to its bound.
+// A vector that is forgotten is made anew, and no other.
+func TestForget(t *testing.T) {
+	u := &upstream{}
+	e := build(t, "query_prefix: 'q: '", u)
+	f := func(calls int32, purpose pipeline.Purpose) {
+		t.Helper()
+		if _, err := e.Embed(t.Context(), []string{"a", "b"}, purpose); err != nil || u.calls.Load() != calls {
+			t.Errorf("%v, %d calls, want %d", err, u.calls.Load(), calls)
+		}
+	}
+	f(1, pipeline.ForStoring)
+	f(2, pipeline.ForAsking)
+	keeper, ok := e.(pipeline.Forgetter)
+	if !ok {
+		t.Fatal("nothing can be forgotten")
+	}
+	keeper.Forget([]string{"b", "never seen"}, pipeline.ForStoring)
+	f(2, pipeline.ForAsking)
+	f(3, pipeline.ForStoring)
+	f(3, pipeline.ForStoring)
+	if last := u.requests[2]; !strings.Contains(last, `"input":["b"]`) {
+		t.Errorf("asked for %s", last)
+	}
+}
+
 func TestCacheBound(t *testing.T) {
 	u := &upstream{}
 	e := build(t, "cache: 912", u)

@@ -47,3 +47,9 @@ func (v *vectors) put(k key, x []float32) {
 		v.list.RemoveOldest()
 	}
 }
+
+func (v *vectors) drop(k key) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.list.Remove(k)
+}

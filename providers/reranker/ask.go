@@ -79,15 +79,16 @@ func (r *reranker) ask(ctx context.Context, query string, texts []string, places
 	}()
 	ex := pipeline.Acquire(ctx)
 	defer ex.Release()
-	b, err := ask.Upstream(ex, r.chain, pipeline.OpRerank, "reranker", r.body(query, texts, places), maxAnswer)
-	if err != nil {
+	if r.model != nil {
+		ex.Model, ex.Targets = r.model, r.model.Targets
+	}
+	return ask.Upstream(ex, r.chain, pipeline.OpRerank, "reranker", r.body(query, texts, places), maxAnswer, func(answer []byte) error {
+		found, err := ask.Scores(answer, len(places), len(places))
+		for n, score := range found {
+			scores[places[n]] = score
+		}
 		return err
-	}
-	found, err := ask.Scores(b, len(places), len(places))
-	for n, score := range found {
-		scores[places[n]] = score
-	}
-	return err
+	})
 }
 
 func (r *reranker) body(query string, texts []string, places []int) []byte {

@@ -58,17 +58,26 @@ func (c *Config) stages() pipeline.Chain {
 
 // Build implements config.Builder.
 func (c Config) Build(context.Context, config.Env) (pipeline.Reranker, error) {
-	return &reranker{c, c.stages()}, nil
+	return &reranker{Config: c, chain: c.stages()}, nil
 }
 
 type reranker struct {
 	Config
 	chain pipeline.Chain
+	model *pipeline.Model // of the requests; nil for the one of the file
 }
+
+// anyModel is what a request asks whose model a client has named: breakers tell models
+// apart behind a target that stands for any, so that one that fails does not close the way
+// to the others.
+var anyModel = &pipeline.Model{Name: "*", Targets: []*pipeline.Target{{}}}
 
 // WithModel implements pipeline.ModelReranker.
 func (r *reranker) WithModel(name string) pipeline.Reranker {
+	if name == r.Model {
+		return r
+	}
 	other := *r
-	other.Model = name
+	other.Model, other.model = name, anyModel
 	return &other
 }

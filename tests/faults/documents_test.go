@@ -100,11 +100,11 @@ func TestDocumentsLeft(t *testing.T) {
 }
 
 // TestDocumentsBreaker: an embedder or a reranker that keeps failing is left alone, and asked again; a
-// client that does not wait for it says nothing about it.
+// client that does not wait for it, or names another model, says nothing about it.
 func TestDocumentsBreaker(t *testing.T) {
 	t.Parallel()
 	for part, stage := range map[string]string{"E": "retrieve", "R": "rerank"} {
-		for _, fault := range []string{"500", "trickle"} {
+		for _, fault := range []string{"500", "trickle", map[string]string{"E": "fewer", "R": "twice"}[part]} {
 			t.Run(part+":"+fault, func(t *testing.T) {
 				r := newRoom(t, "", "kb", "kb")
 				r.fill(t, "acme")
@@ -113,6 +113,12 @@ func TestDocumentsBreaker(t *testing.T) {
 				}
 				for range 4 {
 					if a := hasty("slow"); a.status != 503 && (a.status != 200 || !strings.Contains(a.body, ":timeout")) {
+						t.Errorf("%v", a)
+					}
+				}
+				for range 4 { // a model of the client's choice fails, and no other
+					a := r.post("/retrieve", fmt.Sprintf(`{"query":"spillway gate R:500 N:%s","collection":"kb","rerank":{"model":"other"}}`, r.name("other")))
+					if a.status != 200 || !strings.Contains(a.body, `"degraded":["rerank:error"]`) {
 						t.Errorf("%v", a)
 					}
 				}
@@ -159,6 +165,29 @@ func TestDocumentsBreaker(t *testing.T) {
 			t.Errorf("another tenant: %v", a)
 		}
 	})
+}
+
+// TestDocumentsOtherModel: vectors of another model, which an upstream answers with for a while, are not
+// remembered once the store has refused them.
+func TestDocumentsOtherModel(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t, "", "kb", "kb")
+	r.fill(t, "acme")
+	f := func(found, indexed int) {
+		t.Helper()
+		for range 2 {
+			if a := r.post("/v1/retrieve", `{"query":"who mends the gate","collection":"kb","mode":"dense"}`); a.status != found {
+				t.Errorf("want %d, got %v", found, a)
+			}
+			if a := r.post("/index/chunks", `{"collection":"kb","chunks":[{"doc_id":"new","text":"a new text"}]}`); a.status != indexed {
+				t.Errorf("want %d, got %v", indexed, a)
+			}
+		}
+	}
+	r.l.sicken("E", "dimension")
+	f(503, 409)
+	r.l.sicken("E", "")
+	f(200, 200)
 }
 
 // TestDocumentsBeside: where every branch of a search fails, the answer says so and is not kept.
