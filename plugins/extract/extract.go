@@ -168,7 +168,7 @@ func (h *handler) parse(ex *pipeline.Exchange) (*query, error) {
 func (h *handler) check(q *query) error {
 	switch {
 	case strings.TrimSpace(q.context) == "":
-		return detail.Fail(400, "missing_field", "context must be a non-empty string")
+		return detail.FailField("context", "missing_field", "context must be a non-empty string")
 	case len(q.context) > int(h.MaxContext):
 		return detail.Fail(413, "request_too_large", fmt.Sprintf("context is longer than %d bytes", h.MaxContext))
 	case q.upsert && h.graph == nil:

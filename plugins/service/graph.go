@@ -188,7 +188,7 @@ func (h *queryEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pip
 	}
 	switch {
 	case strings.TrimSpace(q.Text) == "":
-		return detail.Fail(400, "missing_field", "query is required")
+		return detail.FailField("query", "missing_field", "query is required")
 	case ex.Policy != nil && !slices.Contains(ex.Policy.Scopes, scope):
 		return &pipeline.Error{
 			Status: 403, Code: "missing_scope", Fault: pipeline.CallerFault,

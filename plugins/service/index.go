@@ -97,7 +97,7 @@ func (h *indexEndpoint) parse(ex *pipeline.Exchange) (*job, error) {
 		return nil, err
 	}
 	if len(chunks) == 0 {
-		return nil, detail.Fail(400, "missing_field", "chunks must be non-empty")
+		return nil, detail.FailField("chunks", "missing_field", "chunks must be non-empty")
 	}
 	return j, allowed(ex, j.Collection)
 }

@@ -86,7 +86,7 @@ func (h *retrieveEndpoint) parse(ex *pipeline.Exchange) (*asked, error) {
 		return nil, err
 	}
 	if strings.TrimSpace(query) == "" {
-		return nil, detail.Fail(400, "missing_field", "query must be non-empty")
+		return nil, detail.FailField("query", "missing_field", "query must be non-empty")
 	}
 	if err := allowed(ex, o.Collection); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package offline
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -156,9 +157,7 @@ func parameters(all map[string]*jsonschema.Schema, s *jsonschema.Schema) {
 	if s == nil {
 		return
 	}
-	for name, p := range s.Properties {
-		all[name] = p
-	}
+	maps.Copy(all, s.Properties)
 	parameters(all, s.Ref)
 	for _, part := range s.AllOf {
 		parameters(all, part)
