@@ -424,6 +424,38 @@ func TestAnswersSurviveUnreadBodies(t *testing.T) {
 	}
 }
 
+// TestUnwantedBodiesEndTheConnection needs an answer that did not wait for the body to say
+// that nothing behind that will be read, where it says so, and the next one to come else.
+func TestUnwantedBodiesEndTheConnection(t *testing.T) {
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error { return answer(ex, "{}") })
+	f := func(target string, size int) {
+		t.Helper()
+		c := r.dial()
+		go func() {
+			_, _ = fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", target, size, strings.Repeat("x", size))
+			_, _ = io.WriteString(c, "GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+		}()
+		br := bufio.NewReader(c)
+		resp, _, err := readAnswer(br)
+		if err != nil || resp.Close != (size > maxSkip) {
+			t.Fatalf("%s with %d bytes: %v %v", target, size, resp, err)
+		}
+		if resp.Close {
+			if _, err := br.ReadByte(); err != io.EOF {
+				t.Errorf("%s with %d bytes: %v behind the answer", target, size, err)
+			}
+		} else if resp, body, err := readAnswer(br); err != nil || body != `{"ok":true}` {
+			t.Errorf("%s with %d bytes: %v %v behind the answer", target, size, resp, err)
+		}
+	}
+	for _, size := range []int{5, maxSkip, maxSkip + 1, 1 << 20} {
+		f("POST /health", size)
+		f("OPTIONS *", size)
+		f("OPTIONS /v1/chat/completions HTTP/1.1\r\nOrigin: http://localhost\r\nAccess-Control-Request-Method: POST\r\nX:", size)
+		f("POST /nothing", size)
+	}
+}
+
 // TestAnswersSurviveWhatComesBehind needs the answer on a connection that is to be closed
 // to end in order, and not in a reset, whatever the client sends behind its request.
 func TestAnswersSurviveWhatComesBehind(t *testing.T) {
