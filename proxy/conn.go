@@ -297,7 +297,7 @@ func (c *conn) Close() error {
 		return net.ErrClosed
 	}
 	c.watcher.forget(c.id)
-	if !c.gone.Load() && (c.owed.Load() || unread(c.Conn)) {
+	if c.owed.Load() && !c.gone.Load() || unread(c.Conn) {
 		return c.listener.linger(c.Conn, func() { c.listener.leave(c.ip) })
 	}
 	c.listener.leave(c.ip)

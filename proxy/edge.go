@@ -155,11 +155,11 @@ func (j *job) fail(err error) {
 // too large to skip.
 func (j *job) unread() {
 	switch {
-	case j.up.conn == nil || j.up.whole.Load():
+	case j.up.whole.Load():
 	case j.up.begun.Load(), j.conn.bad != nil:
 		j.conn.end(j.ctx)
 	default:
-		j.conn.unwanted(j.ctx)
+		j.conn.unwanted(j.ctx) // also where nothing was made of the request
 	}
 }
 

@@ -453,6 +453,7 @@ func TestUnwantedBodiesEndTheConnection(t *testing.T) {
 		f("OPTIONS *", size)
 		f("OPTIONS /v1/chat/completions HTTP/1.1\r\nOrigin: http://localhost\r\nAccess-Control-Request-Method: POST\r\nX:", size)
 		f("POST /nothing", size)
+		f("POST /v1/a/../b", size)
 	}
 }
 
@@ -467,11 +468,14 @@ func TestAnswersSurviveWhatComesBehind(t *testing.T) {
 	}
 	plain := start(t, "", serve)
 	secure := startFile(t, func() string { return file(t.Name(), fmt.Sprintf("tls: { cert: %q, key: %q }", cert, key)) })
-	f := func(c net.Conn, request, behind string) {
+	f := func(c net.Conn, request, behind string, half bool) {
 		t.Helper()
 		_, _ = io.WriteString(c, request)
 		eventually(t, "the request", func() bool { return plain.running.Load()+secure.running.Load() == 1 })
 		_, _ = io.WriteString(c, behind)
+		if half {
+			_ = c.(*net.TCPConn).CloseWrite()
+		}
 		time.Sleep(20 * time.Millisecond) // for the bytes to be there: nobody reads them
 		sent <- struct{}{}
 		raw, err := io.ReadAll(c)
@@ -483,9 +487,10 @@ func TestAnswersSurviveWhatComesBehind(t *testing.T) {
 	old := strings.Replace(post(plainBody), "HTTP/1.1", "HTTP/1.0", 1)
 	for _, request := range []string{closing, old} {
 		for _, behind := range []string{"\r\n", closing, strings.Repeat("x", 1<<20)} {
-			f(plain.dial(), request, behind)
+			f(plain.dial(), request, behind, false)
+			f(plain.dial(), request, behind, true)
 			c := tls.Client(secure.dial(), &tls.Config{InsecureSkipVerify: true})
-			f(c, request, behind)
+			f(c, request, behind, false)
 		}
 	}
 }
