@@ -129,7 +129,7 @@ func (h *handler) parse(ex *pipeline.Exchange) (*query, error) {
 		minNodes: r.OptInt("min_nodes", h.MinNodes), minEdges: r.OptInt("min_edges", h.MinEdges),
 		allowEmpty:  r.OptBool("allow_empty", h.AllowEmpty),
 		maxAttempts: r.OptInt("max_attempts", h.MaxAttempts),
-		chain:       r.OptStrings("provider_chain"),
+		chain:       r.OptStrings("provider_chain", maxChain),
 		mode:        h.Mode,
 		upsert:      r.OptBool("upsert", false),
 	}
@@ -148,9 +148,6 @@ func (h *handler) parse(ex *pipeline.Exchange) (*query, error) {
 	collection := r.String("collection", h.Collection)
 	if q.maxAttempts > maxTries {
 		r.Refuse("max_attempts", "less_than_equal", fmt.Sprintf("Input should be less than or equal to %d", maxTries), map[string]int{"le": maxTries})
-	}
-	if len(q.chain) > maxChain {
-		r.Refuse("provider_chain", "too_long", fmt.Sprintf("List should have at most %d items", maxChain), map[string]int{"max_length": maxChain})
 	}
 	if err := r.Err(); err != nil {
 		return nil, err

@@ -72,13 +72,9 @@ func (h *indexEndpoint) parse(ex *pipeline.Exchange) (*job, error) {
 		return nil, err
 	}
 	j := &job{Upsert: pipeline.Upsert{Tenant: rag.Tenant(ex)}}
-	chunks := r.NeedObjects("chunks")
+	chunks := r.NeedObjects("chunks", h.MaxChunks)
 	j.Collection = r.String("collection", h.Collection)
 	counts := map[string]int{} // chunks of each document so far
-	if len(chunks) > h.MaxChunks {
-		r.Refuse("chunks", "too_long", fmt.Sprintf("List should have at most %d items", h.MaxChunks), map[string]int{"max_length": h.MaxChunks})
-		return nil, r.Err()
-	}
 	for _, c := range chunks {
 		if c != nil {
 			h.chunk(j, c, counts)
@@ -122,13 +118,9 @@ func (h *indexEndpoint) chunk(j *job, c *detail.Reader, counts map[string]int) {
 
 // mentions reads the entities that a chunk names: names, or objects with id.
 func (h *indexEndpoint) mentions(j *job, c *detail.Reader, p *pipeline.Passage) {
-	all := c.OptList("entities")
+	all := c.OptList("entities", h.MaxEntities)
 	if c.Raw("entities") != nil {
 		j.write.Anew = append(j.write.Anew, p.ID)
-	}
-	if len(all) > h.MaxEntities {
-		c.Refuse("entities", "too_long", fmt.Sprintf("List should have at most %d items", h.MaxEntities), map[string]int{"max_length": h.MaxEntities})
-		return
 	}
 	for _, raw := range all {
 		e := pipeline.Entity{Type: pipeline.GenericType}
