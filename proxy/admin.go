@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/fasthttp/router"
@@ -32,12 +33,22 @@ func (s *Server) serveMetrics(ctx *fasthttp.RequestCtx) {
 	fasthttpadaptor.NewFastHTTPHandler(promhttp.HandlerFor(g, promhttp.HandlerOpts{}))(ctx)
 }
 
+// pathOf is the path that uri names, whichever of its forms the client chose.
+func pathOf(uri []byte) []byte {
+	if len(uri) > 0 && uri[0] != '/' || bytes.IndexByte(uri, '%') >= 0 {
+		if t, err := canonical(uri); err == nil {
+			uri = t.uri
+		}
+	}
+	return plainPath(uri)
+}
+
 // health answers the paths that say whether the gateway is well, in LiteLLM's
 // words. They are open to everybody, on both listeners. It reports whether the
 // path was one of them.
 func (s *Server) health(ctx *fasthttp.RequestCtx) bool {
 	status, body := 200, ""
-	switch string(ctx.Request.Header.RequestURI()) {
+	switch string(pathOf(ctx.Request.Header.RequestURI())) {
 	case "/health/liveliness", "/health/liveness":
 		body = `"I'm alive!"`
 	case "/health":

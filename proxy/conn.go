@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/headrace/headrace/pipeline"
 )
 
@@ -205,6 +207,20 @@ func (c *conn) skip() bool {
 	return false
 }
 
+// unwanted ends the connection behind an answer that did not want the body, if that may
+// be too large to skip.
+func (c *conn) unwanted(ctx *fasthttp.RequestCtx) {
+	if n := c.size(); n < 0 || n > maxSkip {
+		c.end(ctx)
+	}
+}
+
+// end closes the connection behind the answer of ctx, and lets the client know.
+func (c *conn) end(ctx *fasthttp.RequestCtx) {
+	c.owed.Store(true)
+	ctx.SetConnectionClose()
+}
+
 // body reads the body of the request being served. io.EOF comes at its end and
 // nowhere else.
 func (c *conn) body(p []byte) (int, error) {
@@ -279,7 +295,7 @@ func (c *conn) Close() error {
 		return net.ErrClosed
 	}
 	c.watcher.forget(c.id)
-	if !c.gone.Load() && (c.owed.Load() || unread(c.Conn)) {
+	if c.owed.Load() && !c.gone.Load() || unread(c.Conn) {
 		return c.listener.linger(c.Conn, func() { c.listener.leave(c.ip) })
 	}
 	c.listener.leave(c.ip)

@@ -43,6 +43,7 @@ var jobs = sync.Pool{New: func() any { return new(job) }}
 // handle serves one request. It is the fasthttp handler of the data listener.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	if s.preflight(ctx) || s.health(ctx) {
+		ctx.Conn().(*conn).unwanted(ctx) //nolint:forcetypeassert // the listener makes no others
 		return
 	}
 	j := jobs.Get().(*job)
@@ -154,10 +155,11 @@ func (j *job) fail(err error) {
 // too large to skip.
 func (j *job) unread() {
 	switch {
-	case j.up.conn == nil || j.up.whole.Load():
-	case j.up.begun.Load(), j.conn.bad != nil, j.conn.size() < 0, j.conn.size() > maxSkip:
-		j.conn.owed.Store(true)
-		j.ctx.SetConnectionClose()
+	case j.up.whole.Load():
+	case j.up.begun.Load(), j.conn.bad != nil:
+		j.conn.end(j.ctx)
+	default:
+		j.conn.unwanted(j.ctx) // also where nothing was made of the request
 	}
 }
 

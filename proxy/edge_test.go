@@ -595,13 +595,15 @@ func TestEverythingNeedsTheKey(t *testing.T) {
 	r := startFile(t, func() string { return "before: [ key: { key: k } ]\n" + file(t.Name(), "") })
 	for _, p := range []string{
 		"/v1/chat/completions", "/chat/completions", "/v1/embeddings", "/v1/models", "/v1/models/plain", "/v1/files", "/v1/nothing",
-		"/elsewhere", "/", "/metrics", "/debug/pprof/", "http://a/v1/models",
+		"/elsewhere", "/", "/metrics", "/debug/pprof/", "http://a/v1/models", "http://a?/health", "http://health", "/health;a", "/health%3f", "/healthy", "/v1/models?/health",
 	} {
 		for _, m := range []string{"GET", "POST", "DELETE", "OPTIONS"} {
 			r.wantError(m+" "+p+" HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", 401, "invalid_api_key")
 		}
 	}
-	for _, p := range []string{"/health/liveliness", "/health/liveness", "/health/readiness", "/health"} {
+	for _, p := range []string{
+		"/health/liveliness", "/health/liveness", "/health/readiness", "/health", "/health?a=/b", "http://a/health", "HTTP://a:1/ready?b", "/%68ealth", "/version?",
+	} {
 		resp, body, err := r.raw("GET " + p + " HTTP/1.1\r\nHost: a\r\n\r\n")
 		if err != nil || resp.StatusCode != 200 || resp.Header.Get("X-Request-Id") == "" {
 			t.Errorf("%s: %v %s %v", p, resp, body, err)

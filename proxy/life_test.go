@@ -424,6 +424,39 @@ func TestAnswersSurviveUnreadBodies(t *testing.T) {
 	}
 }
 
+// TestUnwantedBodiesEndTheConnection needs an answer that did not wait for the body to say
+// that nothing behind that will be read, where it says so, and the next one to come else.
+func TestUnwantedBodiesEndTheConnection(t *testing.T) {
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error { return answer(ex, "{}") })
+	f := func(target string, size int) {
+		t.Helper()
+		c := r.dial()
+		go func() {
+			_, _ = fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", target, size, strings.Repeat("x", size))
+			_, _ = io.WriteString(c, "GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+		}()
+		br := bufio.NewReader(c)
+		resp, _, err := readAnswer(br)
+		if err != nil || resp.Close != (size > maxSkip) {
+			t.Fatalf("%s with %d bytes: %v %v", target, size, resp, err)
+		}
+		if resp.Close {
+			if _, err := br.ReadByte(); err != io.EOF {
+				t.Errorf("%s with %d bytes: %v behind the answer", target, size, err)
+			}
+		} else if resp, body, err := readAnswer(br); err != nil || body != `{"ok":true}` {
+			t.Errorf("%s with %d bytes: %v %v behind the answer", target, size, resp, err)
+		}
+	}
+	for _, size := range []int{5, maxSkip, maxSkip + 1, 1 << 20} {
+		f("POST /health", size)
+		f("OPTIONS *", size)
+		f("OPTIONS /v1/chat/completions HTTP/1.1\r\nOrigin: http://localhost\r\nAccess-Control-Request-Method: POST\r\nX:", size)
+		f("POST /nothing", size)
+		f("POST /v1/a/../b", size)
+	}
+}
+
 // TestAnswersSurviveWhatComesBehind needs the answer on a connection that is to be closed
 // to end in order, and not in a reset, whatever the client sends behind its request.
 func TestAnswersSurviveWhatComesBehind(t *testing.T) {
@@ -435,11 +468,14 @@ func TestAnswersSurviveWhatComesBehind(t *testing.T) {
 	}
 	plain := start(t, "", serve)
 	secure := startFile(t, func() string { return file(t.Name(), fmt.Sprintf("tls: { cert: %q, key: %q }", cert, key)) })
-	f := func(c net.Conn, request, behind string) {
+	f := func(c net.Conn, request, behind string, half bool) {
 		t.Helper()
 		_, _ = io.WriteString(c, request)
 		eventually(t, "the request", func() bool { return plain.running.Load()+secure.running.Load() == 1 })
 		_, _ = io.WriteString(c, behind)
+		if half {
+			_ = c.(*net.TCPConn).CloseWrite()
+		}
 		time.Sleep(20 * time.Millisecond) // for the bytes to be there: nobody reads them
 		sent <- struct{}{}
 		raw, err := io.ReadAll(c)
@@ -451,9 +487,10 @@ func TestAnswersSurviveWhatComesBehind(t *testing.T) {
 	old := strings.Replace(post(plainBody), "HTTP/1.1", "HTTP/1.0", 1)
 	for _, request := range []string{closing, old} {
 		for _, behind := range []string{"\r\n", closing, strings.Repeat("x", 1<<20)} {
-			f(plain.dial(), request, behind)
+			f(plain.dial(), request, behind, false)
+			f(plain.dial(), request, behind, true)
 			c := tls.Client(secure.dial(), &tls.Config{InsecureSkipVerify: true})
-			f(c, request, behind)
+			f(c, request, behind, false)
 		}
 	}
 }

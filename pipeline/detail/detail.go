@@ -91,6 +91,12 @@ func Fail(status int, code, sentence string) error {
 	return &pipeline.Error{Status: status, Code: code, Err: errors.New(sentence)}
 }
 
+// FailField is the same for what is wrong with one field of the request, which OpenAI's
+// errors name.
+func FailField(field, code, sentence string) error {
+	return &pipeline.Error{Status: 400, Code: code, Param: field, Fault: pipeline.CallerFault, Err: errors.New(sentence)}
+}
+
 // Refuse words e for clients of the replaced service. Every Endpoint of that
 // dialect answers with it.
 func Refuse(e *pipeline.Error) (status int, body []byte) {

@@ -58,10 +58,10 @@ func TestLaxTypes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := r.NeedObjects("o")
+	o := r.NeedObjects("o", 100000)
 	if r.NeedString("s") != "x" || r.Int("i", 0) != 2 || r.Int("i2", 0) != 3 || r.Float("f", 0) != 0.5 || !r.Bool("b", false) || r.Bool("b2", true) ||
-		r.OptString("n") != nil || r.OptInt("n", 7) != 7 || !r.OptBool("n", true) || len(r.NeedStrings("l")) != 2 || string(r.Dict("d")) != `{"k":1}` ||
-		r.OptStrings("none") != nil || r.String("none", "d") != "d" || len(o) != 1 || o[0].NeedString("x") != "y" {
+		r.OptString("n") != nil || r.OptInt("n", 7) != 7 || !r.OptBool("n", true) || len(r.NeedStrings("l", 100000)) != 2 || string(r.Dict("d")) != `{"k":1}` ||
+		r.OptStrings("none", 100000) != nil || r.String("none", "d") != "d" || len(o) != 1 || o[0].NeedString("x") != "y" {
 		t.Error("read wrongly")
 	}
 	if err := r.Err(); err != nil {
@@ -82,11 +82,11 @@ func TestProblems(t *testing.T) {
 	r.Float("n", 0)
 	r.Bool("b", false)
 	r.Bool("b2", false)
-	r.NeedStrings("l")
-	r.NeedStrings("l2")
+	r.NeedStrings("l", 100000)
+	r.NeedStrings("l2", 100000)
 	r.Dict("d")
-	r.NeedObjects("o")
-	r.NeedObjects("q")[0].NeedString("x")
+	r.NeedObjects("o", 100000)
+	r.NeedObjects("q", 100000)[0].NeedString("x")
 	if m := r.NeedTextObjects("m"); len(m) != 2 || string(m[1]) != `{"c":"d"}` {
 		t.Errorf("%s", m)
 	}
@@ -182,6 +182,50 @@ func TestLaxly(t *testing.T) {
 	}
 }
 
+// A list that is too long costs no more than it took to send, whatever is in it.
+func TestLongListsAreNotRead(t *testing.T) {
+	const most, n = 10, 1 << 20
+	for _, f := range []struct {
+		element string
+		read    func(*Reader) int
+	}{
+		{"{}", func(r *Reader) int { return len(r.NeedObjects("l", most)) }},
+		{"{}", func(r *Reader) int { return len(r.OptObjects("l", most)) }},
+		{"1", func(r *Reader) int { return len(r.NeedStrings("l", most)) }},
+		{`"a"`, func(r *Reader) int { return len(r.OptStrings("l", most)) }},
+		{"1", func(r *Reader) int { return len(r.OptList("l", most)) }},
+		{"1", func(r *Reader) int { return len(r.NeedTextObjects("l")) }},
+	} {
+		r, err := reader(t, `{"l":[`+strings.Repeat(f.element+",", n)+f.element+`]}`, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := 0
+		allocs := testing.AllocsPerRun(1, func() {
+			*r.found = nil
+			got = f.read(r)
+		})
+		if _, body := told(r.Err()); got != 0 || !strings.Contains(body, `"type":"too_long","loc":["body","l"]`) {
+			t.Errorf("%s: %d, %.200s", f.element, got, body)
+		}
+		if allocs > 100 {
+			t.Errorf("%s: %v allocations", f.element, allocs)
+		}
+	}
+	r, err := reader(t, `{"l":[`+strings.Repeat(`{"p":[{},{}]},`, 100000)+`{}]}`, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range r.NeedObjects("l", 1<<20) {
+		for _, p := range o.OptObjects("p", most) {
+			p.NeedString("x")
+		}
+	}
+	if len(*r.found) != maxProblems {
+		t.Errorf("%d problems", len(*r.found))
+	}
+}
+
 // However much is wrong, the answer stays small.
 func TestAnswersAreBounded(t *testing.T) {
 	r, err := reader(t, `{"l":[`+strings.Repeat(`1,`, 5000)+`1],"s":[`+strings.Repeat("1,", 50000)+`1]}`, "")
@@ -189,7 +233,7 @@ func TestAnswersAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.NeedString("s")
-	r.NeedStrings("l")
+	r.NeedStrings("l", 100000)
 	if _, body := told(r.Err()); len(body) > 50<<10 {
 		t.Errorf("%d bytes", len(body))
 	}
@@ -214,7 +258,7 @@ func TestSentence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.NeedStrings("l")
+	r.NeedStrings("l", 100000)
 	r.Int("i", 0)
 	e, ok := errors.AsType[*pipeline.Error](r.Err())
 	if !ok || e.Param != "l.1" || e.Err.Error() != "l.1: Input should be a valid string (and 1 more)" {
@@ -243,9 +287,9 @@ func FuzzRead(f *testing.F) {
 			r.Int("i", 1)
 			r.Float("f", 1)
 			r.Bool("b", true)
-			r.NeedStrings("l")
+			r.NeedStrings("l", 100000)
 			r.Dict("d")
-			for _, o := range r.NeedObjects("o") {
+			for _, o := range r.NeedObjects("o", 100000) {
 				if o != nil {
 					o.NeedString("x")
 				}

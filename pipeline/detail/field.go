@@ -245,9 +245,10 @@ func (r *Reader) OptBool(key string, otherwise bool) bool {
 	return r.Bool(key, otherwise)
 }
 
-// elements are those of a list, which must be there if needed. ok tells
-// whether there is a list.
-func (r *Reader) elements(key string, needed bool) (all []json.RawMessage, ok bool) {
+// elements are those of a list, of most at most, which must be there if needed. ok
+// tells whether there is a list. One that is longer is not read: each element would
+// cost many times what it took to send.
+func (r *Reader) elements(key string, needed bool, most int) (all []json.RawMessage, ok bool) {
 	var raw json.RawMessage
 	if needed {
 		if raw, ok = r.need(key); !ok {
@@ -261,19 +262,23 @@ func (r *Reader) elements(key string, needed bool) (all []json.RawMessage, ok bo
 		return nil, false
 	}
 	for e := range chat.Array(raw) {
+		if len(all) == most {
+			r.wrong(r.at(key), raw, "too_long", fmt.Sprintf("List should have at most %d items", most), map[string]int{"max_length": most})
+			return nil, false
+		}
 		all = append(all, e)
 	}
 	return all, true
 }
 
-// NeedStrings is a list of strings that must be there.
-func (r *Reader) NeedStrings(key string) []string { return r.strings(key, true) }
+// NeedStrings is a list of strings, of most at most, that must be there.
+func (r *Reader) NeedStrings(key string, most int) []string { return r.strings(key, true, most) }
 
-// OptStrings is a list of strings, nil for null or nothing.
-func (r *Reader) OptStrings(key string) []string { return r.strings(key, false) }
+// OptStrings is a list of strings, of most at most, nil for null or nothing.
+func (r *Reader) OptStrings(key string, most int) []string { return r.strings(key, false, most) }
 
-func (r *Reader) strings(key string, needed bool) []string {
-	all, ok := r.elements(key, needed)
+func (r *Reader) strings(key string, needed bool, most int) []string {
+	all, ok := r.elements(key, needed, most)
 	if !ok {
 		return nil
 	}
@@ -284,9 +289,9 @@ func (r *Reader) strings(key string, needed bool) []string {
 	return out
 }
 
-// OptList is a list of anything, nil for null or nothing.
-func (r *Reader) OptList(key string) []json.RawMessage {
-	all, _ := r.elements(key, false)
+// OptList is a list of anything, of most at most, nil for null or nothing.
+func (r *Reader) OptList(key string, most int) []json.RawMessage {
+	all, _ := r.elements(key, false, most)
 	return all
 }
 
@@ -297,8 +302,11 @@ func (r *Reader) NeedTextObjects(key string) []json.RawMessage { return r.textOb
 // OptTextObjects is the same, or nil for null or nothing.
 func (r *Reader) OptTextObjects(key string) []json.RawMessage { return r.textObjects(key, false) }
 
+// mostTextObjects is more than any chat has messages.
+const mostTextObjects = 1 << 16
+
 func (r *Reader) textObjects(key string, needed bool) (out []json.RawMessage) {
-	all, _ := r.elements(key, needed)
+	all, _ := r.elements(key, needed, mostTextObjects)
 	for i, e := range all {
 		loc := append(r.at(key), i)
 		if e[0] != '{' {
@@ -313,17 +321,20 @@ func (r *Reader) textObjects(key string, needed bool) (out []json.RawMessage) {
 	return out
 }
 
-// NeedObjects is a list of objects that must be there. Where an element is no
-// object, its Reader is nil.
-func (r *Reader) NeedObjects(key string) []*Reader { return r.objects(key, true) }
+// NeedObjects is a list of objects, of most at most, that must be there. Where an
+// element is no object, its Reader is nil.
+func (r *Reader) NeedObjects(key string, most int) []*Reader { return r.objects(key, true, most) }
 
-// OptObjects is a list of objects, nil for null or nothing.
-func (r *Reader) OptObjects(key string) []*Reader { return r.objects(key, false) }
+// OptObjects is a list of objects, of most at most, nil for null or nothing.
+func (r *Reader) OptObjects(key string, most int) []*Reader { return r.objects(key, false, most) }
 
-func (r *Reader) objects(key string, needed bool) []*Reader {
-	all, ok := r.elements(key, needed)
+func (r *Reader) objects(key string, needed bool, most int) []*Reader {
+	all, ok := r.elements(key, needed, most)
 	if !ok {
 		return nil
+	}
+	if len(*r.found) >= maxProblems {
+		return nil // what else is wrong would not be told
 	}
 	out := make([]*Reader, len(all))
 	for i, e := range all {

@@ -129,7 +129,7 @@ func (h *handler) parse(ex *pipeline.Exchange) (*query, error) {
 		minNodes: r.OptInt("min_nodes", h.MinNodes), minEdges: r.OptInt("min_edges", h.MinEdges),
 		allowEmpty:  r.OptBool("allow_empty", h.AllowEmpty),
 		maxAttempts: r.OptInt("max_attempts", h.MaxAttempts),
-		chain:       r.OptStrings("provider_chain"),
+		chain:       r.OptStrings("provider_chain", maxChain),
 		mode:        h.Mode,
 		upsert:      r.OptBool("upsert", false),
 	}
@@ -149,9 +149,6 @@ func (h *handler) parse(ex *pipeline.Exchange) (*query, error) {
 	if q.maxAttempts > maxTries {
 		r.Refuse("max_attempts", "less_than_equal", fmt.Sprintf("Input should be less than or equal to %d", maxTries), map[string]int{"le": maxTries})
 	}
-	if len(q.chain) > maxChain {
-		r.Refuse("provider_chain", "too_long", fmt.Sprintf("List should have at most %d items", maxChain), map[string]int{"max_length": maxChain})
-	}
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
@@ -168,7 +165,7 @@ func (h *handler) parse(ex *pipeline.Exchange) (*query, error) {
 func (h *handler) check(q *query) error {
 	switch {
 	case strings.TrimSpace(q.context) == "":
-		return detail.Fail(400, "missing_field", "context must be a non-empty string")
+		return detail.FailField("context", "missing_field", "context must be a non-empty string")
 	case len(q.context) > int(h.MaxContext):
 		return detail.Fail(413, "request_too_large", fmt.Sprintf("context is longer than %d bytes", h.MaxContext))
 	case q.upsert && h.graph == nil:

@@ -19,6 +19,9 @@ const asked = pipeline.IncludeCitations | pipeline.IncludeContext | pipeline.Inc
 // maxAnswer bounds the answers that are read whole, to be annotated.
 const maxAnswer = 64 << 20
 
+// mostAnnotations is how many one text gets: more than anyone reads.
+const mostAnnotations = 1000
+
 // account puts into the body of the answer what belongs there.
 func (h *handler) account(ex *pipeline.Exchange, t *told) error {
 	res := &ex.Response
@@ -191,13 +194,14 @@ func added(o *chat.Request, list [][]byte) []byte {
 }
 
 // annotations are those for the markers [n] in text that name a source. Places are
-// counted in code points. Those of a response are flat.
+// counted in code points. Those of a response are flat. There are mostAnnotations at
+// most: each is many times as long as its marker.
 func annotations(text []byte, sources []cited, flat bool) (list [][]byte) {
 	point := 0 // of text[done:]
 	done := 0
 	for {
 		open := bytes.IndexByte(text[done:], '[')
-		if open < 0 {
+		if open < 0 || len(list) == mostAnnotations {
 			return list
 		}
 		point += utf8.RuneCount(text[done : done+open])

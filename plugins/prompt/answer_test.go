@@ -64,6 +64,31 @@ func TestAnnotations(t *testing.T) {
 	}
 }
 
+// TestAnnotationsAreBounded needs an answer that is nothing but markers to stay in bounds,
+// and a stream that does not end to be forgotten as it passes.
+func TestAnnotationsAreBounded(t *testing.T) {
+	const kind = `"type":"url_citation",`
+	many := strings.Repeat("[1]", 5000)
+	o := bench{passages: found("a"), answer: pipetest.Says(completion(`{"content":"` + many + `"}`))}.run(t)
+	if n := strings.Count(o.body, kind); n != 1000 {
+		t.Errorf("%d annotations", n)
+	}
+	piece := func(text, reason string) string {
+		return `{"choices":[{"index":0,"delta":{"content":"` + text + `"},"finish_reason":` + reason + `}]}`
+	}
+	pieces := []string{piece("[1]", "null")}
+	for range 40 {
+		pieces = append(pieces, piece(strings.Repeat("x", 64<<10), "null"))
+	}
+	pieces = append(pieces, piece("[1]", "null"), piece("", `"stop"`), "[DONE]")
+	o = bench{
+		passages: found("a"), body: with(`{"include":["annotations"]}`), answer: pipetest.Streams(pieces...),
+	}.run(t)
+	if n := strings.Count(o.body, kind); n != 1 || !strings.Contains(o.body, `"start_index":0,"end_index":3`) {
+		t.Errorf("%d annotations in a long stream", n)
+	}
+}
+
 // An answer in several pieces is read whole, and must be whole.
 func TestPieces(t *testing.T) {
 	whole := completion(`{"content":"[1]"}`)

@@ -147,6 +147,10 @@ func (e *events) chunk(event, data []byte) {
 	}
 }
 
+// mostText is how much of a text is looked through for markers, about: a stream may go on
+// for hours.
+const mostText = 1 << 20
+
 // read collects the text of a chunk. If the chunk ends a choice, it returns the
 // chunk with annotations, or nil if there are none.
 func (e *events) read(chunk *chat.Request) []byte {
@@ -163,7 +167,7 @@ func (e *events) read(chunk *chat.Request) []byte {
 			return nil
 		}
 		delta, _ := choice.Member("delta")
-		if len(e.sources) > 0 {
+		if len(e.sources) > 0 && len(e.texts[index]) < mostText {
 			e.texts[index], _ = chat.AppendText(e.texts[index], chat.Get(delta, "content"))
 		}
 		reason, ok := choice.Member("finish_reason")

@@ -75,7 +75,7 @@ func (h *chatEndpoint) parse(ex *pipeline.Exchange) (*chatRequest, error) {
 		return nil, err
 	}
 	if len(q.Messages) == 0 {
-		return nil, detail.Fail(400, "missing_field", "messages must be a non-empty array")
+		return nil, detail.FailField("messages", "missing_field", "messages must be a non-empty array")
 	}
 	if q.Model == "" || h.LenientModels && !declared(ex.Models, q.Model) {
 		q.Model = h.Model

@@ -4,7 +4,6 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
-	"fmt"
 	"strconv"
 
 	"github.com/headrace/headrace/pipeline"
@@ -44,10 +43,7 @@ func (h *embedEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, next 
 	if err != nil {
 		return err
 	}
-	texts, model, dimensions := r.NeedStrings("texts"), r.OptString("model"), r.OptInt("dimensions", 0)
-	if len(texts) > h.MaxTexts {
-		r.Refuse("texts", "too_long", fmt.Sprintf("List should have at most %d items", h.MaxTexts), map[string]int{"max_length": h.MaxTexts})
-	}
+	texts, model, dimensions := r.NeedStrings("texts", h.MaxTexts), r.OptString("model"), r.OptInt("dimensions", 0)
 	if err := r.Err(); err != nil {
 		return err
 	}

@@ -101,12 +101,12 @@ type upsertReply struct {
 // may be lists and objects: they are kept as their text.
 func graphOf(data *detail.Reader) *graphjson.Graph {
 	g := &graphjson.Graph{}
-	for _, n := range data.NeedObjects("nodes") {
+	for _, n := range data.NeedObjects("nodes", graphjson.MaxNodes) {
 		if n != nil {
 			g.Nodes = append(g.Nodes, graphjson.Node{ID: n.NeedString("id"), Type: n.NeedString("type"), Props: propsIn(n)})
 		}
 	}
-	for _, e := range data.NeedObjects("edges") {
+	for _, e := range data.NeedObjects("edges", graphjson.MaxEdges) {
 		if e != nil {
 			g.Edges = append(g.Edges, graphjson.Edge{Src: e.NeedString("src"), Dst: e.NeedString("dst"), Type: e.NeedString("type"), Props: propsIn(e)})
 		}
@@ -114,8 +114,11 @@ func graphOf(data *detail.Reader) *graphjson.Graph {
 	return g
 }
 
+// maxProps is how many properties a node or an edge may have.
+const maxProps = 1000
+
 func propsIn(r *detail.Reader) (out []graphjson.Prop) {
-	for _, p := range r.OptObjects("props") {
+	for _, p := range r.OptObjects("props", maxProps) {
 		if p == nil {
 			continue
 		}
@@ -188,7 +191,7 @@ func (h *queryEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pip
 	}
 	switch {
 	case strings.TrimSpace(q.Text) == "":
-		return detail.Fail(400, "missing_field", "query is required")
+		return detail.FailField("query", "missing_field", "query is required")
 	case ex.Policy != nil && !slices.Contains(ex.Policy.Scopes, scope):
 		return &pipeline.Error{
 			Status: 403, Code: "missing_scope", Fault: pipeline.CallerFault,

@@ -73,13 +73,9 @@ func (h *indexEndpoint) parse(ex *pipeline.Exchange) (*job, error) {
 		return nil, err
 	}
 	j := &job{Upsert: pipeline.Upsert{Tenant: rag.Tenant(ex)}}
-	chunks := r.NeedObjects("chunks")
+	chunks := r.NeedObjects("chunks", h.MaxChunks)
 	j.Collection = r.String("collection", h.Collection)
 	counts := map[string]int{} // chunks of each document so far
-	if len(chunks) > h.MaxChunks {
-		r.Refuse("chunks", "too_long", fmt.Sprintf("List should have at most %d items", h.MaxChunks), map[string]int{"max_length": h.MaxChunks})
-		return nil, r.Err()
-	}
 	for _, c := range chunks {
 		if c != nil {
 			h.chunk(j, c, counts)
@@ -98,7 +94,7 @@ func (h *indexEndpoint) parse(ex *pipeline.Exchange) (*job, error) {
 		return nil, err
 	}
 	if len(chunks) == 0 {
-		return nil, detail.Fail(400, "missing_field", "chunks must be non-empty")
+		return nil, detail.FailField("chunks", "missing_field", "chunks must be non-empty")
 	}
 	return j, allowed(ex, j.Collection)
 }
@@ -126,13 +122,9 @@ const maxIndex = 1<<31 - 2
 
 // mentions reads the entities that a chunk names: names, or objects with id.
 func (h *indexEndpoint) mentions(j *job, c *detail.Reader, p *pipeline.Passage) {
-	all := c.OptList("entities")
+	all := c.OptList("entities", h.MaxEntities)
 	if c.Raw("entities") != nil {
 		j.write.Anew = append(j.write.Anew, p.ID)
-	}
-	if len(all) > h.MaxEntities {
-		c.Refuse("entities", "too_long", fmt.Sprintf("List should have at most %d items", h.MaxEntities), map[string]int{"max_length": h.MaxEntities})
-		return
 	}
 	for _, raw := range all {
 		e := pipeline.Entity{Type: pipeline.GenericType}

@@ -6,7 +6,6 @@ import (
 	_ "embed"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -72,11 +71,8 @@ func (h *rerankEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, next
 	if err != nil {
 		return err
 	}
-	query, documents, topN := r.NeedString("query"), r.NeedStrings("documents"), r.Int("top_n", h.TopN)
+	query, documents, topN := r.NeedString("query"), r.NeedStrings("documents", h.MaxDocuments), r.Int("top_n", h.TopN)
 	model, withText := r.OptString("model"), r.OptBool("return_documents", true)
-	if len(documents) > h.MaxDocuments {
-		r.Refuse("documents", "too_long", fmt.Sprintf("List should have at most %d items", h.MaxDocuments), map[string]int{"max_length": h.MaxDocuments})
-	}
 	if err := r.Err(); err != nil {
 		return err
 	}

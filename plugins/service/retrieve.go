@@ -59,8 +59,11 @@ type asked struct {
 }
 
 // maxGraph is the most that a request may ask of the graph, whose stage has bounds of
-// its own.
-const maxGraph = 10_000
+// its own; maxTypes is how many relations it may name.
+const (
+	maxGraph = 10_000
+	maxTypes = 1000
+)
 
 func (h *retrieveEndpoint) parse(ex *pipeline.Exchange) (*asked, error) {
 	if err := detail.Only(ex, "POST"); err != nil {
@@ -86,7 +89,7 @@ func (h *retrieveEndpoint) parse(ex *pipeline.Exchange) (*asked, error) {
 		return nil, err
 	}
 	if strings.TrimSpace(query) == "" {
-		return nil, detail.Fail(400, "missing_field", "query must be non-empty")
+		return nil, detail.FailField("query", "missing_field", "query must be non-empty")
 	}
 	if err := allowed(ex, o.Collection); err != nil {
 		return nil, err
@@ -124,7 +127,7 @@ func (h *retrieveEndpoint) options(r *detail.Reader, a *asked, o *pipeline.Retri
 	}
 	if v := r.OptObject("graph"); v != nil {
 		g := &o.Graph
-		g.Types = v.OptStrings("types")
+		g.Types = v.OptStrings("types", maxTypes)
 		g.MaxNodes = v.OptWithin("max_nodes", 1, maxGraph)
 		g.MaxEdges = v.OptWithin("max_edges", 1, maxGraph)
 		g.HubCap = v.OptWithin("hub_cap", 1, maxGraph)

@@ -107,7 +107,7 @@ func (h *searchEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pi
 		return err
 	}
 	if strings.TrimSpace(q.Text) == "" {
-		return detail.Fail(400, "missing_field", "query must be non-empty")
+		return detail.FailField("query", "missing_field", "query must be non-empty")
 	}
 	if err := allowed(ex, q.Collection); err != nil {
 		return err

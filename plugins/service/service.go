@@ -81,7 +81,7 @@ func unavailable(what string) error {
 func allowed(ex *pipeline.Exchange, collection string) error {
 	switch {
 	case collection == "" || len(collection) > 200:
-		return detail.Fail(400, "invalid_value", "collection must be a name of 1 to 200 bytes")
+		return detail.FailField("collection", "invalid_value", "collection must be a name of 1 to 200 bytes")
 	case ex.Policy != nil && ex.Policy.Collections != nil && !slices.Contains(ex.Policy.Collections, collection):
 		return &pipeline.Error{
 			Status: 403, Code: "collection_not_allowed", Fault: pipeline.CallerFault,

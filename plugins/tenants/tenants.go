@@ -164,6 +164,9 @@ func reply(ex *pipeline.Exchange, status int, v any) error {
 // maxNameLength bounds names, in characters.
 const maxNameLength = 255
 
+// maxNames is how many scopes or collections a tenant may be given.
+const maxNames = 1000
+
 func tooLong(r *detail.Reader) {
 	r.Refuse("name", "string_too_long", fmt.Sprintf("String should have at most %d characters", maxNameLength), map[string]int{"max_length": maxNameLength})
 }
@@ -227,7 +230,7 @@ func (h *handler) create(ctx context.Context, ex *pipeline.Exchange) error {
 	if d := r.OptString("description"); d != nil {
 		t.Description = (*d)[:min(len(*d), 4<<10)]
 	}
-	t.Policy.Scopes, t.Policy.Collections = r.OptStrings("scopes"), r.OptStrings("collections")
+	t.Policy.Scopes, t.Policy.Collections = r.OptStrings("scopes", maxNames), r.OptStrings("collections", maxNames)
 	if err := r.Err(); err != nil {
 		return err
 	}

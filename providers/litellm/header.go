@@ -26,7 +26,9 @@ func sendable(name []byte, known bool) bool {
 		"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key", "ocp-apim-subscription-key", "cookie", "cookie2",
 		"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "x-cluster-client-ip", "x-envoy-external-address",
 		"x-original-url", "x-original-host", "x-original-uri", "x-rewrite-url", "x-host", "x-http-method-override", "x-http-method", "x-method-override",
-		"origin", "referer", "priority", "dnt", "upgrade-insecure-requests":
+		"origin", "referer", "priority", "dnt", "upgrade-insecure-requests",
+		// Some upstreams would call such an address, and show it their key.
+		"x-portkey-custom-host", "helicone-target-url", "helicone-openai-api-base", "x-custom-host", "x-api-base", "x-base-url":
 		return false
 	case "accept-encoding", "cache-control", "pragma", "range", "accept-ranges", "content-encoding":
 		return !known
@@ -248,9 +250,9 @@ func (c *call) cleanHeader(h *fasthttp.ResponseHeader) {
 	var room [maxName]byte
 	for {
 		found := false
-		for key := range h.All() {
+		for key, value := range h.All() {
 			// What begins as a name that is kept back is one, however long it is.
-			if name := lower(&room, key[:min(len(key), maxName)]); !passable(name, known) {
+			if name := lower(&room, key[:min(len(key), maxName)]); !passable(name, known) || c.p.quoted(value) {
 				c.name, found = append(c.name[:0], key...), true
 				break
 			}
@@ -260,6 +262,17 @@ func (c *call) cleanHeader(h *fasthttp.ResponseHeader) {
 		}
 		h.DelBytes(c.name)
 	}
+}
+
+// quoted reports whether value holds a secret of the gateway, which an upstream has sent
+// back under a name that nobody would look for it.
+func (p *provider) quoted(value []byte) bool {
+	for _, secret := range p.secrets {
+		if len(value) >= len(secret) && bytes.Contains(value, secret) {
+			return true
+		}
+	}
+	return false
 }
 
 // retryAfter makes sure that an error's Retry-After can be understood: LiteLLM passes

@@ -184,6 +184,7 @@ func TestRequestHeader(t *testing.T) {
 	dropped("x-api-key: sk-client", "api-key: sk-client", "x-goog-api-key: sk", "x-litellm-api-key: sk", "Cookie: a=b")
 	dropped("Proxy-Authorization: x", "Proxy-Connection: keep-alive", "Keep-Alive: timeout=5", "TE: trailers", "Upgrade: websocket", "Expect: 100-continue")
 	dropped("Forwarded: for=1", "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Host: evil", "X-Real-Ip: 1", "Via: 1.1 x", "X-Original-Url: /admin", "X-Rewrite-Url: /x")
+	dropped("X-Portkey-Custom-Host: http://evil", "Helicone-Target-Url: http://evil", "X-Api-Base: http://evil", "X-Base-Url: http://evil")
 	dropped("X-Headrace-Skip: cache", "X-Headrace-Anything: 1", "X-Rag: off")
 	dropped("Openai-Organization: org-client", "X-Team: client")
 	dropped("X_Underscore: 1", "X-Under_score: 1")

@@ -111,6 +111,7 @@ func TestResponseHeader(t *testing.T) {
 			"Llm_provider-Llm_provider-Set-Cookie: a=b", "Llm_provider-Content-Length: 9", "Llm_provider-Content-Encoding: br", "Llm_provider-Content-Range: bytes 0-1/2",
 			"Authorization: Bearer k", "X-Api-Key: k", "api-key: k", "Cookie: a=b", "Llm_provider-Authorization: Bearer k", "Llm_provider-X-Goog-Api-Key: k",
 			"X-Headrace-" + strings.Repeat("a", 100) + ": 1", "ACCESS-control-" + strings.Repeat("a", 100) + ": 1",
+			"X-Debug: Bearer sk-very-secret-key", "Llm_provider-X-Sent: {\"key\":\"sk-very-secret-key\"}",
 		} {
 			f(op, line, false)
 		}

@@ -2,6 +2,7 @@ package offline
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -117,4 +118,48 @@ func TestShapesAreOpenAIs(t *testing.T) {
 	f(pipeline.OpChat, schema("ErrorResponse"), nil, `"model":"m"`)
 	valid(schema("ListModelsResponse"), string(listing([]string{"a", "b"})))
 	valid(schema("Model"), string(describe(nil, fmt.Sprint("a", `"`))))
+}
+
+// TestParametersAreOpenAIs needs each parameter that OpenAI's API describes to be refused,
+// by its name, where it is a boolean or a fraction and may not be.
+func TestParametersAreOpenAIs(t *testing.T) {
+	schema := spec(t)
+	for op, request := range map[pipeline.Operation][2]string{
+		pipeline.OpChat:        {"CreateChatCompletionRequest", `"model":"m","messages":[{"role":"user","content":"a"}]`},
+		pipeline.OpCompletions: {"CreateCompletionRequest", `"model":"m","prompt":"a"`},
+		pipeline.OpEmbeddings:  {"CreateEmbeddingRequest", `"model":"m","input":"a"`},
+		pipeline.OpResponses:   {"CreateResponse", `"model":"m","input":"a"`},
+	} {
+		all := map[string]*jsonschema.Schema{}
+		parameters(all, schema(request[0]))
+		if len(all) < 5 {
+			t.Fatalf("%s has %d parameters", request[0], len(all))
+		}
+		for name, s := range all {
+			if strings.Contains(request[1], `"`+name+`"`) || name == "stream" {
+				continue // judged elsewhere: the edge, and each operation
+			}
+			for raw, v := range map[string]any{"true": true, "0.5": 0.5} {
+				a := post(t, op, "{"+request[1]+`,"`+name+`":`+raw+"}")
+				if s.Validate(v) == nil {
+					continue
+				}
+				if e := decode[failure](t, a.body()).Error; a.status != 400 || e.Param == nil || *e.Param != name {
+					t.Errorf("%s: %s: %d %s", op, name, a.status, a.body())
+				}
+			}
+		}
+	}
+}
+
+// parameters adds the properties of s, and of all that it is made of, to all.
+func parameters(all map[string]*jsonschema.Schema, s *jsonschema.Schema) {
+	if s == nil {
+		return
+	}
+	maps.Copy(all, s.Properties)
+	parameters(all, s.Ref)
+	for _, part := range s.AllOf {
+		parameters(all, part)
+	}
 }

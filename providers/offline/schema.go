@@ -22,7 +22,7 @@ func instance(dst, schema, said []byte) []byte {
 	if len(said) > longest {
 		said = bytes.ToValidUTF8(said[:longest], nil)
 	}
-	g := generator{root: schema, said: said, left: mostSchemas}
+	g := generator{root: schema, said: said, left: max(1, min(mostSchemas, mostRead/len(schema)))}
 	return g.value(dst, schema, 0, 0)
 }
 
@@ -34,12 +34,14 @@ type generator struct {
 
 // A schema may refer to itself, and is the client's: beyond generous levels nothing
 // optional is written, beyond deepest, or after mostSchemas, nothing at all, and no
-// text is longer than longest bytes.
+// text is longer than longest bytes. Each schema may be looked through as a whole, so
+// that of large ones there are fewer, for mostRead bytes in all.
 const (
 	generous    = 4
 	deepest     = 32
 	mostSchemas = 1000
 	longest     = 1 << 10
+	mostRead    = 16 << 20
 )
 
 // parts is a schema together with all that it includes: keywords are looked up in
@@ -72,7 +74,9 @@ func (g *generator) flatten(p parts, s []byte, depth int) parts {
 		p = g.flatten(p, g.resolve(ref), depth+1)
 	}
 	for sub := range chat.Array(chat.Get(s, "allOf")) {
-		p = g.flatten(p, sub, depth+1)
+		if p = g.flatten(p, sub, depth+1); g.left <= 0 {
+			break
+		}
 	}
 	for _, choice := range [...]string{"anyOf", "oneOf"} {
 		for sub := range chat.Array(chat.Get(s, choice)) {

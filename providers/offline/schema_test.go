@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
@@ -95,4 +96,15 @@ func FuzzInstance(f *testing.F) {
 			t.Fatalf("%s: %q", schema, got)
 		}
 	})
+}
+
+// TestLargeSchemas needs the time that a schema takes to grow with its size, and no faster.
+func TestLargeSchemas(t *testing.T) {
+	const ref = `{"$ref":"#/$defs/a"}`
+	schema := `{"$defs":{"a":{"allOf":[` + strings.Repeat(ref+",", 100_000) + ref + `]}},"$ref":"#/$defs/a"}`
+	began := time.Now()
+	instance(nil, []byte(schema), []byte("x"))
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("it took %v", took)
+	}
 }

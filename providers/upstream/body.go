@@ -34,7 +34,8 @@ const (
 	fixed
 	closing // until the connection closes
 	size    // in the digits of a chunk size
-	sizeExt // behind them
+	sizeGap // in white space behind them
+	sizeExt // in what is behind a semicolon
 	sizeEnd // expecting LF
 	data
 	dataCR    // expecting the CR behind a chunk
@@ -182,6 +183,8 @@ func (b *body) frame(c byte) error {
 	switch b.state {
 	case size:
 		return b.sizeByte(c)
+	case sizeGap:
+		return b.gapByte(c)
 	case sizeExt:
 		if c == '\r' {
 			b.state = sizeEnd
@@ -232,8 +235,26 @@ func (b *body) sizeByte(c byte) error {
 		b.state = sizeEnd
 	case c == ';':
 		b.state = sizeExt
+	case c == ' ', c == '\t':
+		b.state = sizeGap
 	default:
 		return malformed("bad chunk size")
+	}
+	return nil
+}
+
+// gapByte takes a byte behind white space, which RFC 9112 has recipients put up with in
+// front of an extension, and nowhere else.
+func (b *body) gapByte(c byte) error {
+	switch {
+	case c == ';':
+		b.state = sizeExt
+		return nil
+	case c != ' ' && c != '\t':
+		return malformed("bad chunk size")
+	}
+	if b.extension++; b.extension > maxExtension {
+		return malformed("bad chunk extension")
 	}
 	return nil
 }

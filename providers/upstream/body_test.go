@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http/httputil"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -56,12 +57,17 @@ func TestChunked(t *testing.T) {
 	f("5\r\nhello\r\n00000\r\n\r\n", "hello", false)
 	f("A\r\n0123456789\r\n1\r\nx\r\n0\r\n\r\n", "0123456789x", false)
 	f("5;a=b;c=\"d e\"\r\nhello\r\n0;x\r\n\r\n", "hello", false)
+	f("5 ;a=b\r\nhello\r\n1\t  ; c\r\n!\r\n0 ;x\r\n\r\n", "hello!", false) // RFC 9112, section 7.1.1
 	f("5\r\nhello\r\n0\r\nA: b\r\nC-d:\r\n\r\n", "hello", false)
 	f(strings.Repeat("1\r\nx\r\n", 100)+"0\r\n\r\n", strings.Repeat("x", 100), false)
 
 	f("\r\n", "", true)
 	f(";a\r\n", "", true)
 	f("5 \r\nhello\r\n0\r\n\r\n", "", true)
+	f("5 5\r\nhello\r\n0\r\n\r\n", "", true)
+	f("5 x\r\nhello\r\n0\r\n\r\n", "", true)
+	f("5 \n;a\r\nhello\r\n0\r\n\r\n", "", true)
+	f("5"+strings.Repeat(" ", maxExtension+2)+";a\r\nhello\r\n0\r\n\r\n", "", true)
 	f(" 5\r\nhello\r\n0\r\n\r\n", "", true)
 	f("+5\r\nhello\r\n0\r\n\r\n", "", true)
 	f("0x5\r\nhello\r\n0\r\n\r\n", "", true)
@@ -110,10 +116,12 @@ func TestChunksTogether(t *testing.T) {
 	}
 }
 
+var gap = regexp.MustCompile("[0-9a-fA-F][ \t]+;")
+
 func FuzzChunked(f *testing.F) {
 	for _, s := range []string{
 		"3\r\nabc\r\n0\r\n\r\n", "3;x=y\r\nabc\r\n1\r\nz\r\n0\r\nA: b\r\n\r\n", "3\r\nab", "3\r\nabc\r\n",
-		"0\r\n\r\nrest", "10\r\n0123456789abcdef\r\n0\r\n\r\n", "5 \r\nhello\r\n0\r\n\r\n", "1\r\na\r\n0\r\nX:\r\n\r\n",
+		"0\r\n\r\nrest", "10\r\n0123456789abcdef\r\n0\r\n\r\n", "5 \r\nhello\r\n0\r\n\r\n", "5 ;a\r\nhello\r\n0\r\n\r\n", "1\r\na\r\n0\r\nX:\r\n\r\n",
 	} {
 		f.Add([]byte(s), uint8(3))
 	}
@@ -128,6 +136,10 @@ func FuzzChunked(f *testing.F) {
 		}
 		ref := bufio.NewReader(bytes.NewReader(in))
 		want, refErr := io.ReadAll(httputil.NewChunkedReader(ref))
+		// net/http does not put up with white space in front of an extension.
+		if gap.Match(in) && refErr != nil {
+			return
+		}
 		if refErr != nil || got != string(want) {
 			t.Fatalf("%q: got %q, net/http %q, %v", in, got, want, refErr)
 		}

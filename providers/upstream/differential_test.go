@@ -163,7 +163,7 @@ func TestDeliberateDifferences(t *testing.T) {
 }
 
 // Random answers, made well-formed and then perhaps damaged, mean the same to
-// both transports, or nothing to ours.
+// both transports, or nothing to ours, but for one thing.
 func TestDifferentialRandom(t *testing.T) {
 	tw := newTwins(t)
 	const rounds = 600
@@ -180,6 +180,8 @@ func TestDifferentialRandom(t *testing.T) {
 		case !own.whole && strings.HasPrefix(wide.body, own.body):
 			// Both may have seen the start of it.
 			stricter++
+		case own.whole && gap.MatchString(answer) && strings.HasPrefix(own.body, wide.body):
+			// White space in front of an extension, which RFC 9112 has put up with.
 		default:
 			t.Errorf("%s %q:\n own      %v\n net/http %v", method, answer, own, wide)
 		}

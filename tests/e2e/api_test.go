@@ -122,7 +122,8 @@ func TestRetrieveErrors(t *testing.T) {
 	f(g.Root+"/v1/retrieve", `{"query":"gate"}`, 200, `"hits":[]`)
 	f(g.Root+"/v1/retrieve", `{"query":5}`, 400, `{"error":{"message":"query: Input should be a valid string","type":"invalid_request_error","param":"query","code":"invalid_request"}}`)
 	f(g.Root+"/v1/retrieve", `{"query":`, 400, `"code":"invalid_json"`)
-	f(g.Root+"/v1/retrieve", `{"query":" "}`, 400, `{"error":{"message":"query must be non-empty"`)
+	f(g.Root+"/v1/retrieve", `{"query":" "}`, 400, `{"error":{"message":"query must be non-empty","type":"invalid_request_error","param":"query","code":"missing_field"}}`)
+	f(g.Root+"/v1/retrieve", `{"query":"gate","collection":""}`, 400, `"param":"collection","code":"invalid_value"`)
 	f(g.Root+"/retrieve", `{"query":5}`, 422, `{"detail":[{"type":"string_type","loc":["body","query"]`)
 	f(g.Root+"/retrieve", `{"query":" "}`, 400, `{"detail":"query must be non-empty"}`)
 	// Nor are they an upstream's, for a method that it might know.
