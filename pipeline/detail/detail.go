@@ -168,17 +168,23 @@ func NotAllowed(ex *pipeline.Exchange, allow string) error {
 
 // A Reader reads the fields of one JSON object.
 type Reader struct {
-	fields map[string]json.RawMessage
+	fields []field
 	raw    json.RawMessage
 	loc    []any
 	found  *[]Problem
+}
+
+// A field is one of an object, as it was sent.
+type field struct {
+	key   []byte
+	value json.RawMessage
 }
 
 // NoStore is how an endpoint says that it has nothing to work on, for clients to tell that
 // from a store that is down.
 const NoStore = "the gateway's file sets up no such store"
 
-// Read begins with the body of ex's request. The error is that of Invalid, or
+// Read begins with the body of ex's request, of which it keeps a copy. The error is that of Invalid, or
 // has status 400 where the body is not even text.
 func Read(ex *pipeline.Exchange) (*Reader, error) {
 	b := bytes.Trim(bytes.TrimPrefix(ex.Request.Body, []byte("\xef\xbb\xbf")), " \t\r\n") // other white space is no part of JSON
@@ -215,7 +221,7 @@ func Read(ex *pipeline.Exchange) (*Reader, error) {
 		object.Input = shown(b)
 		return nil, Invalid(object)
 	}
-	return newReader(b, []any{"body"}, new([]Problem)), nil
+	return newReader(bytes.Clone(b), []any{"body"}, new([]Problem)), nil
 }
 
 // What is wrong with something that should be an object with known fields.
@@ -226,7 +232,9 @@ const (
 
 func newReader(b []byte, loc []any, found *[]Problem) *Reader {
 	r := &Reader{raw: b, loc: loc, found: found}
-	_ = json.Unmarshal(b, &r.fields) // valid already; of a field sent twice the last counts
+	for key, value := range chat.Object(b) {
+		r.fields = append(r.fields, field{key, value})
+	}
 	return r
 }
 
@@ -273,7 +281,8 @@ func (r *Reader) Refuse(key, kind, msg string, ctx any) {
 			return
 		}
 	}
-	r.wrong(loc, r.fields[key], kind, msg, ctx)
+	v, _ := r.get(key)
+	r.wrong(loc, v, kind, msg, ctx)
 }
 
 // shown is raw as it is sent back.

@@ -12,15 +12,25 @@ import (
 	"github.com/headrace/headrace/pipeline/chat"
 )
 
+// get returns a field; the last, if it was sent twice.
+func (r *Reader) get(key string) (json.RawMessage, bool) {
+	for i := len(r.fields) - 1; i >= 0; i-- {
+		if f := &r.fields[i]; string(f.key) == key {
+			return f.value, true
+		}
+	}
+	return nil, false
+}
+
 // Has reports whether the field was sent, be it as null.
 func (r *Reader) Has(key string) bool {
-	_, ok := r.fields[key]
+	_, ok := r.get(key)
 	return ok
 }
 
 // Raw is the field as it was sent, nil if it was not, or was null.
 func (r *Reader) Raw(key string) json.RawMessage {
-	if v := r.fields[key]; string(v) != "null" {
+	if v, _ := r.get(key); string(v) != "null" {
 		return v
 	}
 	return nil
@@ -28,7 +38,7 @@ func (r *Reader) Raw(key string) json.RawMessage {
 
 // need returns the field, and reports where it is missing.
 func (r *Reader) need(key string) (json.RawMessage, bool) {
-	v, ok := r.fields[key]
+	v, ok := r.get(key)
 	if !ok {
 		r.wrong(r.at(key), r.raw, "missing", "Field required", nil)
 	}
@@ -46,7 +56,7 @@ func (r *Reader) NeedString(key string) string {
 
 // String is a string with a default for where it is left out.
 func (r *Reader) String(key, otherwise string) string {
-	if v, ok := r.fields[key]; ok {
+	if v, ok := r.get(key); ok {
 		return r.str(r.at(key), v)
 	}
 	return otherwise
@@ -72,7 +82,7 @@ func (r *Reader) str(loc []any, raw json.RawMessage) string {
 
 // Int is an integer with a default.
 func (r *Reader) Int(key string, otherwise int) int {
-	if v, ok := r.fields[key]; ok {
+	if v, ok := r.get(key); ok {
 		return r.int(r.at(key), v)
 	}
 	return otherwise
@@ -140,10 +150,11 @@ func clamp(f float64) int { return int(max(-1e9, min(f, 1e9))) }
 
 // OptWithin is an integer from least to most, or 0 for null or nothing.
 func (r *Reader) OptWithin(key string, least, most int) int {
-	if r.Raw(key) == nil {
+	v := r.Raw(key)
+	if v == nil {
 		return 0
 	}
-	return r.Within(key, r.int(r.at(key), r.fields[key]), least, most)
+	return r.Within(key, r.int(r.at(key), v), least, most)
 }
 
 // Within refuses a field, which was read as n, if that is not from least to most. It
@@ -160,7 +171,7 @@ func (r *Reader) Within(key string, n, least, most int) int {
 
 // Float is a number with a default.
 func (r *Reader) Float(key string, otherwise float64) float64 {
-	raw, ok := r.fields[key]
+	raw, ok := r.get(key)
 	if !ok {
 		return otherwise
 	}
@@ -206,7 +217,7 @@ func isNumber(raw json.RawMessage) bool {
 
 // Bool is true or false, with a default.
 func (r *Reader) Bool(key string, otherwise bool) bool {
-	raw, ok := r.fields[key]
+	raw, ok := r.get(key)
 	if !ok {
 		return otherwise
 	}
