@@ -1,6 +1,7 @@
 package ask
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -11,8 +12,8 @@ import (
 )
 
 // Scores takes the scores of n documents out of an answer to a reranking. Results may
-// come in any order, under the name results or data; the score is called relevance_score
-// or score. An answer that has fewer than want of them, or two for one document, is an
+// come in any order, under the name results or data, or as a bare list; the score is
+// called relevance_score or score. An answer that has fewer than want of them, or two for one document, is an
 // error.
 func Scores(answer []byte, n, want int) ([]float32, error) {
 	unusable := func(why string) error {
@@ -24,9 +25,11 @@ func Scores(answer []byte, n, want int) ([]float32, error) {
 	if chat.Valid(answer) != nil {
 		return nil, unusable("they are no JSON")
 	}
-	results := chat.Get(answer, "results")
-	if results == nil {
-		results = chat.Get(answer, "data") // as some call it
+	results := answer // as Text Embeddings Inference has it
+	if answer = bytes.TrimSpace(answer); len(answer) > 0 && answer[0] == '{' {
+		if results = chat.Get(answer, "results"); results == nil {
+			results = chat.Get(answer, "data") // as some call it
+		}
 	}
 	scores, seen, count := make([]float32, n), make([]bool, n), 0
 	for item := range chat.Array(results) {

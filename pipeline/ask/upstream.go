@@ -17,6 +17,10 @@ func (r *Refused) Error() string {
 	return fmt.Sprintf("the upstream answered with status %d", r.Status)
 }
 
+// OfRequest reports whether it may be the request that was refused, for something in it
+// that this upstream does not know.
+func (r *Refused) OfRequest() bool { return r.Status == 400 || r.Status == 415 || r.Status == 422 }
+
 // Upstream makes ex the gateway's own request for op, a JSON object, has chain answer it,
 // and has use read the whole answer, which is valid until ex is released. by says who asks.
 // An answer of more than most bytes is an error, and so is one with the status of an error:

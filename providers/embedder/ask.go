@@ -18,9 +18,25 @@ import (
 // maxAnswer bounds what an upstream may answer.
 const maxAnswer = 128 << 20
 
-// ask gets the vectors of texts in one call. An upstream that cannot pack vectors is asked
-// again, in words that every upstream knows, and from then on so.
+// ask gets the vectors of texts, in as many calls as the upstream needs.
 func (e *embedder) ask(ctx context.Context, texts []string) ([][]float32, error) {
+	vectors := make([][]float32, 0, len(texts))
+	err := e.portion.Each(len(texts), e.Batch, func(from, to int) error {
+		within, stop := context.WithTimeout(ctx, e.Timeout)
+		defer stop()
+		some, err := e.once(within, texts[from:to])
+		vectors = append(vectors, some...)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return vectors, nil
+}
+
+// once asks in one call. An upstream that cannot pack vectors is asked again, in words
+// that every upstream knows, and from then on so.
+func (e *embedder) once(ctx context.Context, texts []string) ([][]float32, error) {
 	encoding := e.Encoding
 	if encoding == "auto" {
 		encoding = "base64"
@@ -29,7 +45,7 @@ func (e *embedder) ask(ctx context.Context, texts []string) ([][]float32, error)
 		}
 	}
 	vectors, err := e.askFor(ctx, texts, encoding)
-	if refused, ok := errors.AsType[*ask.Refused](err); ok && e.Encoding == "auto" && encoding != "" && ofRequest(refused.Status) {
+	if refused, ok := errors.AsType[*ask.Refused](err); ok && e.Encoding == "auto" && encoding != "" && refused.OfRequest() {
 		again, err := e.askFor(ctx, texts, "")
 		if err == nil {
 			e.plain.Store(true)
@@ -38,9 +54,6 @@ func (e *embedder) ask(ctx context.Context, texts []string) ([][]float32, error)
 	}
 	return vectors, err
 }
-
-// ofRequest reports whether something in the request may be what was refused.
-func ofRequest(status int) bool { return status == 400 || status == 415 || status == 422 }
 
 // askFor makes one call. An empty encoding leaves it to the upstream.
 func (e *embedder) askFor(ctx context.Context, texts []string, encoding string) ([][]float32, error) {

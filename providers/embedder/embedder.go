@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/ask"
 	"github.com/headrace/headrace/pipeline/config"
 )
 
@@ -53,7 +54,8 @@ type Config struct {
 	QueryPrefix string `yaml:"query_prefix"`
 	// PassagePrefix is put in front of what is stored, for models that want it.
 	PassagePrefix string `yaml:"passage_prefix"`
-	// Batch is how many texts go into one call.
+	// Batch is how many texts go into one call, or fewer where an upstream refuses
+	// so many with 413.
 	Batch int `yaml:"batch" check:"min=1,max=2048"`
 	// Parallel is how many calls for what is stored run at once.
 	Parallel int `yaml:"parallel" check:"min=1,max=64"`
@@ -118,7 +120,8 @@ type embedder struct {
 	asking  chan struct{} // and for questions
 	fleet
 	flights map[key]place // guarded by fleet.mu
-	plain   atomic.Bool   // the upstream has refused to pack vectors, and then made some
+	portion ask.Portion
+	plain   atomic.Bool // the upstream has refused to pack vectors, and then made some
 
 	texts, calls *prometheus.CounterVec
 }

@@ -285,6 +285,59 @@ func TestQuestionsDoNotQueue(t *testing.T) {
 	})
 }
 
+// few takes no more than 32 texts in one call, and none of more than 1,000 bytes, which
+// it says by the same status, as Text Embeddings Inference does.
+type few struct {
+	upstream
+	refused atomic.Int32
+}
+
+func (u *few) Call(ctx context.Context, ex *pipeline.Exchange) error {
+	var req struct{ Input []string }
+	if err := json.Unmarshal(ex.Request.Body, &req); err != nil {
+		return err
+	}
+	if len(req.Input) > 32 || slices.ContainsFunc(req.Input, func(s string) bool { return len(s) > 1000 }) {
+		u.refused.Add(1)
+		ex.Response.Header.SetStatusCode(413)
+		ex.Response.SetBody([]byte(`{"message":"batch size 256 > maximum allowed batch size 32","code":413,"type":"Validation"}`))
+		return nil
+	}
+	return u.upstream.Call(ctx, ex)
+}
+
+func TestFew(t *testing.T) {
+	u := &few{}
+	e := build(t, "cache: 0", u)
+	long := make([]string, 200)
+	for i := range long {
+		long[i] = strings.Repeat("x", 1+i)
+	}
+	f := func(texts []string, refused, calls int32) {
+		t.Helper()
+		u.refused.Store(0)
+		u.calls.Store(0)
+		got, err := e.Embed(t.Context(), texts, pipeline.ForStoring)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range got {
+			if length(v) != len(texts[i]) {
+				t.Errorf("text %d got another's vector %v", i, v)
+			}
+		}
+		if u.refused.Load() != refused || u.calls.Load() != calls {
+			t.Errorf("%d calls were refused and %d answered, want %d and %d", u.refused.Load(), u.calls.Load(), refused, calls)
+		}
+	}
+	f(long, 3, 8) // 200, 100 and 50 were too many
+	f(long, 0, 8)
+	if _, err := e.Embed(t.Context(), []string{"a", "b", strings.Repeat("x", 1001), "c"}, pipeline.ForStoring); err == nil {
+		t.Error("a text that is too long was taken")
+	}
+	f(long, 0, 8) // and says nothing of how many there may be
+}
+
 func TestNobodyWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := &upstream{delay: time.Hour}

@@ -16,7 +16,7 @@ type wanted struct {
 	at   int
 }
 
-// A flight is one call to the upstream. It ends by itself, or when nobody waits
+// A flight is one call to the upstream, or some if it takes fewer texts at once. It ends by itself, or when nobody waits
 // for any of its texts.
 type flight struct {
 	texts   []string
@@ -78,7 +78,7 @@ func (e *embedder) board(list []wanted, turns chan struct{}) (places []place, mi
 	waits := map[*flight]bool{}
 	var open *flight
 	var started []*flight
-	shared := 0
+	shared, most := 0, e.portion.Of(e.Batch)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for i, w := range list {
@@ -86,7 +86,7 @@ func (e *embedder) board(list []wanted, turns chan struct{}) (places []place, mi
 		if ok {
 			shared++
 		} else {
-			if open == nil || len(open.texts) == e.Batch {
+			if open == nil || len(open.texts) >= most {
 				open = &flight{turns: turns, done: make(chan struct{})}
 				started, mine[open] = append(started, open), true
 			}
@@ -184,9 +184,7 @@ func (e *embedder) fly(ctx context.Context, f *flight) {
 		f.err = pipeline.Cause(ctx)
 		return
 	}
-	within, stop := context.WithTimeout(ctx, e.Timeout)
-	defer stop()
-	f.vectors, f.err = e.ask(within, f.texts)
+	f.vectors, f.err = e.ask(ctx, f.texts)
 	switch {
 	case f.err != nil && (errors.Is(pipeline.Cause(ctx), context.Canceled) || pipeline.Gone(ctx, f.err)): // and not for want of time
 		e.calls.WithLabelValues("gone").Inc()

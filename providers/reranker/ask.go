@@ -3,6 +3,7 @@ package reranker
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -41,7 +42,8 @@ func (r *reranker) Rerank(ctx context.Context, query string, texts []string) ([]
 
 // all scores the texts at places, so many in one call as the upstream takes.
 func (r *reranker) all(ctx context.Context, query string, texts []string, places []int, scores []float32) error {
-	if len(places) <= r.MaxDocuments {
+	most := r.portion.Of(r.MaxDocuments)
+	if len(places) <= most {
 		if len(places) == 0 {
 			return nil
 		}
@@ -53,7 +55,7 @@ func (r *reranker) all(ctx context.Context, query string, texts []string, places
 	var failed error // guarded by mu; the first
 	var calls sync.WaitGroup
 	for len(places) > 0 {
-		some := places[:min(r.MaxDocuments, len(places))]
+		some := places[:min(most, len(places))]
 		places = places[len(some):]
 		calls.Go(func() {
 			if err := r.ask(ctx, query, texts, some, scores); err != nil {
@@ -70,19 +72,41 @@ func (r *reranker) all(ctx context.Context, query string, texts []string, places
 	return failed
 }
 
-// ask scores the texts at places in one call.
+// ask scores the texts at places, in as many calls as the upstream needs.
 func (r *reranker) ask(ctx context.Context, query string, texts []string, places []int, scores []float32) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("panic: %v", v)
 		}
 	}()
+	return r.portion.Each(len(places), r.MaxDocuments, func(from, to int) error {
+		return r.once(ctx, query, texts, places[from:to], scores)
+	})
+}
+
+// once asks in one call. An upstream that refuses the format it is asked in is asked in
+// the other, and from then on so.
+func (r *reranker) once(ctx context.Context, query string, texts []string, places []int, scores []float32) error {
+	auto := r.Format == "auto"
+	tei := r.Format == "tei" || auto && r.tei.Load()
+	err := r.askIn(ctx, tei, query, texts, places, scores)
+	if refused, ok := errors.AsType[*ask.Refused](err); ok && auto && refused.OfRequest() {
+		again := r.askIn(ctx, !tei, query, texts, places, scores)
+		if refused, ok = errors.AsType[*ask.Refused](again); again == nil || ok && refused.Status == 413 {
+			r.tei.Store(!tei)
+			return again
+		}
+	}
+	return err
+}
+
+func (r *reranker) askIn(ctx context.Context, tei bool, query string, texts []string, places []int, scores []float32) error {
 	ex := pipeline.Acquire(ctx)
 	defer ex.Release()
 	if r.model != nil {
 		ex.Model, ex.Targets = r.model, r.model.Targets
 	}
-	return ask.Upstream(ex, r.chain, pipeline.OpRerank, "reranker", r.body(query, texts, places), maxAnswer, func(answer []byte) error {
+	return ask.Upstream(ex, r.chain, pipeline.OpRerank, "reranker", r.body(tei, query, texts, places), maxAnswer, func(answer []byte) error {
 		found, err := ask.Scores(answer, len(places), len(places))
 		for n, score := range found {
 			scores[places[n]] = score
@@ -91,15 +115,22 @@ func (r *reranker) ask(ctx context.Context, query string, texts []string, places
 	})
 }
 
-func (r *reranker) body(query string, texts []string, places []int) []byte {
+func (r *reranker) body(tei bool, query string, texts []string, places []int) []byte {
 	b := chat.AppendString([]byte(`{"model":`), r.Model)
 	b = appendText(append(b, `,"query":`...), query)
-	b = append(b, `,"documents":[`...)
+	if tei {
+		b = append(b, `,"texts":[`...)
+	} else {
+		b = append(b, `,"documents":[`...)
+	}
 	for n, i := range places {
 		if n > 0 {
 			b = append(b, ',')
 		}
 		b = appendText(b, first(texts[i], r.MaxChars))
+	}
+	if tei {
+		return append(b, `],"truncate":true}`...)
 	}
 	b = strconv.AppendInt(append(b, `],"top_n":`...), int64(len(places)), 10)
 	return append(b, `,"return_documents":false}`...)

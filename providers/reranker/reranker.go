@@ -6,9 +6,11 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/ask"
 	"github.com/headrace/headrace/pipeline/config"
 )
 
@@ -17,11 +19,10 @@ var source string
 
 // Component describes reranker to a registry.
 var Component = config.Define[pipeline.Reranker]("reranker", Config{
-	MaxDocuments: 100, MaxChars: 8000, Timeout: 5 * time.Second,
+	Format: "auto", MaxDocuments: 100, MaxChars: 8000, Timeout: 5 * time.Second,
 }, source)
 
-// Config scores texts by asking an upstream, in the format that Cohere, Jina and
-// LiteLLM share.
+// Config scores texts by asking an upstream.
 type Config struct {
 	// Provider is asked, if it is one that is asked by itself.
 	Provider config.Ref[pipeline.Provider] `yaml:"provider"`
@@ -30,8 +31,12 @@ type Config struct {
 	Chain pipeline.Chain `yaml:"chain"`
 	// Model is the upstream's name of the model.
 	Model string `yaml:"model" check:"required"`
-	// MaxDocuments is how many texts go into one call. More are sent in several,
-	// at the same time.
+	// Format is how the upstream wants to be asked: cohere is what Cohere, Jina,
+	// LiteLLM, vLLM and Infinity share, tei that of Text Embeddings Inference, and auto
+	// the one that it does not refuse, cohere first.
+	Format string `yaml:"format" check:"enum=auto|cohere|tei"`
+	// MaxDocuments is how many texts go into one call, or fewer where an upstream
+	// refuses so many with 413. More are sent in several, at the same time.
 	MaxDocuments int `yaml:"max_documents" check:"min=1,max=1000"`
 	// MaxChars is how much of each text is sent, in characters.
 	MaxChars int `yaml:"max_chars" check:"min=1"`
@@ -58,13 +63,20 @@ func (c *Config) stages() pipeline.Chain {
 
 // Build implements config.Builder.
 func (c Config) Build(context.Context, config.Env) (pipeline.Reranker, error) {
-	return &reranker{Config: c, chain: c.stages()}, nil
+	return &reranker{Config: c, chain: c.stages(), learnt: &learnt{}}, nil
 }
 
 type reranker struct {
 	Config
 	chain pipeline.Chain
 	model *pipeline.Model // of the requests; nil for the one of the file
+	*learnt
+}
+
+// learnt is what the upstream has shown of itself.
+type learnt struct {
+	portion ask.Portion
+	tei     atomic.Bool // that this is the format that it takes
 }
 
 // anyModel is what a request asks whose model a client has named: breakers tell models

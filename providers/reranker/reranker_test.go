@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -106,6 +107,71 @@ func TestRequest(t *testing.T) {
 	}
 	if _, err := r.Rerank(t.Context(), "q", []string{"a"}); err != nil || !strings.Contains(got, `{"model":"m",`) {
 		t.Errorf("%v: %s", err, got)
+	}
+}
+
+// tei answers as Text Embeddings Inference does: it wants texts, no more than 32 of them,
+// and its list is bare.
+type tei struct {
+	mu    sync.Mutex
+	calls []string
+}
+
+func (u *tei) Call(_ context.Context, ex *pipeline.Exchange) error {
+	var req struct {
+		Query string
+		Texts []string
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	answer := func(status int, body string) error {
+		u.calls = append(u.calls, fmt.Sprintf("%d texts: %d", len(req.Texts), status))
+		ex.Response.Header.SetStatusCode(status)
+		ex.Response.SetBody([]byte(body))
+		return nil
+	}
+	switch err := json.Unmarshal(ex.Request.Body, &req); {
+	case err != nil || req.Texts == nil:
+		return answer(422, "Failed to deserialize the JSON body into the target type: missing field `texts`")
+	case len(req.Texts) > 32:
+		return answer(413, `{"error":"batch size 100 > maximum allowed batch size 32","error_type":"Validation"}`)
+	}
+	items := []string{}
+	for i, d := range req.Texts {
+		items = append([]string{fmt.Sprintf(`{"index":%d,"score":%d}`, i, len(d))}, items...)
+	}
+	return answer(200, "\n["+strings.Join(items, ",")+"]")
+}
+
+func TestTEI(t *testing.T) {
+	f := func(settings string, n int, calls ...string) {
+		t.Helper()
+		u := &tei{}
+		r := build(t, "reranker: { provider: upstream, model: m"+settings+" }", u)
+		texts, want := []string{}, []float32{}
+		for i := range n {
+			texts, want = append(texts, strings.Repeat("x", 1+i)), append(want, float32(1+i))
+		}
+		for range 2 {
+			got, err := r.Rerank(t.Context(), "q", texts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(want, got); d != "" {
+				t.Error(d)
+			}
+		}
+		if d := cmp.Diff(calls, u.calls); d != "" {
+			t.Error(d)
+		}
+	}
+	f("", 3, "0 texts: 422", "3 texts: 200", "3 texts: 200")
+	f(", format: tei", 3, "3 texts: 200", "3 texts: 200")
+	f("", 40, "0 texts: 422", "40 texts: 413", "20 texts: 200", "20 texts: 200", "20 texts: 200", "20 texts: 200")
+
+	r := build(t, "reranker: { provider: upstream, model: m, format: cohere }", &tei{})
+	if _, err := r.Rerank(t.Context(), "q", []string{"a"}); err == nil {
+		t.Error("the format was another")
 	}
 }
 

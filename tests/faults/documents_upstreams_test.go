@@ -16,7 +16,7 @@ var sick = map[string]map[string]string{ // by upstream, by fault: why it is lef
 	},
 	"R": {
 		"500": "error", "429": "error", "hang": "timeout", "trickle": "timeout", "reset": "error", "cut": "error", "html": "error", "gzip": "error", "empty": "error", "error200": "error",
-		"rubbish": "error", "beyond": "error", "negative": "error", "twice": "error", "null": "error", "nan": "error", "none": "error", "fewer": "error", "missing": "error", "tei": "error",
+		"rubbish": "error", "beyond": "error", "negative": "error", "twice": "error", "null": "error", "nan": "error", "none": "error", "fewer": "error", "missing": "error", "tei": "",
 	},
 }
 
