@@ -19,12 +19,12 @@ import (
 const maxAnswer = 128 << 20
 
 // ask gets the vectors of texts, in as many calls as the upstream needs.
-func (e *embedder) ask(ctx context.Context, texts []string) ([][]float32, error) {
+func (e *embedder) ask(ctx context.Context, s *side, texts []string) ([][]float32, error) {
 	vectors := make([][]float32, 0, len(texts))
 	err := e.portion.Each(len(texts), e.Batch, func(from, to int) error {
 		within, stop := context.WithTimeout(ctx, e.Timeout)
 		defer stop()
-		some, err := e.once(within, texts[from:to])
+		some, err := e.once(within, s, texts[from:to])
 		vectors = append(vectors, some...)
 		return err
 	})
@@ -36,7 +36,7 @@ func (e *embedder) ask(ctx context.Context, texts []string) ([][]float32, error)
 
 // once asks in one call. An upstream that cannot pack vectors is asked again, in words
 // that every upstream knows, and from then on so.
-func (e *embedder) once(ctx context.Context, texts []string) ([][]float32, error) {
+func (e *embedder) once(ctx context.Context, s *side, texts []string) ([][]float32, error) {
 	encoding := e.Encoding
 	if encoding == "auto" {
 		encoding = "base64"
@@ -44,9 +44,9 @@ func (e *embedder) once(ctx context.Context, texts []string) ([][]float32, error
 			encoding = ""
 		}
 	}
-	vectors, err := e.askFor(ctx, texts, encoding)
+	vectors, err := e.askFor(ctx, s, texts, encoding)
 	if refused, ok := errors.AsType[*ask.Refused](err); ok && e.Encoding == "auto" && encoding != "" && refused.OfRequest() {
-		again, err := e.askFor(ctx, texts, "")
+		again, err := e.askFor(ctx, s, texts, "")
 		if err == nil {
 			e.plain.Store(true)
 			return again, nil
@@ -56,12 +56,12 @@ func (e *embedder) once(ctx context.Context, texts []string) ([][]float32, error
 }
 
 // askFor makes one call. An empty encoding leaves it to the upstream.
-func (e *embedder) askFor(ctx context.Context, texts []string, encoding string) ([][]float32, error) {
+func (e *embedder) askFor(ctx context.Context, s *side, texts []string, encoding string) ([][]float32, error) {
 	ex := pipeline.Acquire(ctx)
 	defer ex.Release()
 	var vectors [][]float32
 	var unusable error
-	err := ask.Upstream(ex, e.chain, pipeline.OpEmbeddings, "embedder", e.body(texts, encoding), maxAnswer, func(answer []byte) (err error) {
+	err := ask.Upstream(ex, e.chain, pipeline.OpEmbeddings, "embedder", e.body(s, texts, encoding), maxAnswer, func(answer []byte) (err error) {
 		if vectors, err = parse(answer, len(texts), e.Dimensions); err != nil {
 			unusable = &pipeline.Error{
 				Status: 502, Code: "upstream_protocol", Fault: pipeline.UpstreamFault,
@@ -79,7 +79,7 @@ func (e *embedder) askFor(ctx context.Context, texts []string, encoding string) 
 	return vectors, nil
 }
 
-func (e *embedder) body(texts []string, encoding string) []byte {
+func (e *embedder) body(s *side, texts []string, encoding string) []byte {
 	b := chat.AppendString([]byte(`{"model":`), e.Config.Model)
 	b = append(b, `,"input":[`...)
 	for i, t := range texts {
@@ -95,7 +95,7 @@ func (e *embedder) body(texts []string, encoding string) []byte {
 	if encoding != "" {
 		b = append(append(append(b, `,"encoding_format":"`...), encoding...), '"')
 	}
-	return append(b, '}')
+	return append(append(b, s.fields...), '}')
 }
 
 // parse reads an answer for n texts.

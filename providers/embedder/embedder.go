@@ -12,6 +12,9 @@ import (
 	_ "embed"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +22,7 @@ import (
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/ask"
+	"github.com/headrace/headrace/pipeline/chat"
 	"github.com/headrace/headrace/pipeline/config"
 )
 
@@ -54,6 +58,13 @@ type Config struct {
 	QueryPrefix string `yaml:"query_prefix"`
 	// PassagePrefix is put in front of what is stored, for models that want it.
 	PassagePrefix string `yaml:"passage_prefix"`
+	// QueryFields are further fields of a request for questions, for models that tell
+	// them from passages by such a field: { input_type: search_query } for Cohere's,
+	// { task: retrieval.query } for Jina's.
+	QueryFields map[string]string `yaml:"query_fields"`
+	// PassageFields are the same for what is stored, such as
+	// { input_type: search_document } and { task: retrieval.passage }.
+	PassageFields map[string]string `yaml:"passage_fields"`
 	// Batch is how many texts go into one call, or fewer where an upstream refuses
 	// so many with 413.
 	Batch int `yaml:"batch" check:"min=1,max=2048"`
@@ -74,6 +85,12 @@ func (c Config) Validate() error {
 	if c.Provider.IsZero() == (len(c.Chain) == 0) {
 		return errors.New("set either provider or chain: it says who is asked")
 	}
+	for _, name := range []string{"model", "input", "dimensions", "encoding_format"} {
+		_, asking := c.QueryFields[name]
+		if _, storing := c.PassageFields[name]; asking || storing {
+			return fmt.Errorf("query_fields and passage_fields cannot have %s, which every request has by itself", name)
+		}
+	}
 	return nil
 }
 
@@ -90,7 +107,11 @@ func (c *Config) stages() pipeline.Chain {
 func (c Config) Build(_ context.Context, env config.Env) (pipeline.Embedder, error) {
 	e := &embedder{
 		Config: c, chain: c.stages(), vectors: newVectors(int64(c.Cache)),
-		flights: map[key]place{}, storing: make(chan struct{}, c.Parallel), asking: make(chan struct{}, c.Questions),
+		flights: map[key]place{},
+		sides: [2]side{
+			pipeline.ForStoring: newSide(c.PassagePrefix, c.PassageFields, c.Parallel),
+			pipeline.ForAsking:  newSide(c.QueryPrefix, c.QueryFields, c.Questions),
+		},
 		texts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "headrace_embedder_texts_total",
 			Help: "Texts to be turned into vectors, by where the vector came from.",
@@ -116,14 +137,29 @@ type embedder struct {
 	Config
 	chain   pipeline.Chain
 	vectors *vectors
-	storing chan struct{} // one for each call that runs for what is stored
-	asking  chan struct{} // and for questions
+	sides   [2]side // by pipeline.Purpose
 	fleet
 	flights map[key]place // guarded by fleet.mu
 	portion ask.Portion
 	plain   atomic.Bool // the upstream has refused to pack vectors, and then made some
 
 	texts, calls *prometheus.CounterVec
+}
+
+// A side is what differs between questions and what is stored.
+type side struct {
+	prefix string
+	fields []byte        // members at the end of a request, each with a comma in front
+	turns  chan struct{} // one for each call that runs
+}
+
+func newSide(prefix string, fields map[string]string, parallel int) side {
+	s := side{prefix: prefix, turns: make(chan struct{}, parallel)}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		s.fields = append(chat.AppendString(append(s.fields, ','), name), ':')
+		s.fields = chat.AppendString(s.fields, fields[name])
+	}
+	return s
 }
 
 // Model implements pipeline.Embedder.
@@ -145,10 +181,11 @@ func (e *embedder) Embed(ctx context.Context, texts []string, purpose pipeline.P
 	if ctx.Err() != nil {
 		return nil, pipeline.Cause(ctx)
 	}
+	side := &e.sides[purpose]
 	out := make([][]float32, len(texts))
 	var missing []wanted
 	for i, t := range texts {
-		k, sent := e.keyed(t, purpose)
+		k, sent := side.keyed(t)
 		if out[i] = e.vectors.get(k); out[i] == nil {
 			missing = append(missing, wanted{k, sent, i})
 		}
@@ -157,30 +194,23 @@ func (e *embedder) Embed(ctx context.Context, texts []string, purpose pipeline.P
 	if len(missing) == 0 {
 		return out, nil
 	}
-	turns := e.storing
-	if purpose == pipeline.ForAsking {
-		turns = e.asking
-	}
-	return out, e.fetch(ctx, missing, turns, out)
+	return out, e.fetch(ctx, missing, side, out)
 }
 
 // Forget implements pipeline.Forgetter.
 func (e *embedder) Forget(texts []string, purpose pipeline.Purpose) {
 	for _, t := range texts {
-		k, _ := e.keyed(t, purpose)
+		k, _ := e.sides[purpose].keyed(t)
 		e.vectors.drop(k)
 	}
 }
 
 // keyed returns the text as it is sent, and its key.
-func (e *embedder) keyed(text string, purpose pipeline.Purpose) (key, string) {
-	prefix := e.PassagePrefix
-	if purpose == pipeline.ForAsking {
-		prefix = e.QueryPrefix
-	}
-	if prefix != "" {
-		text = prefix + text
+func (s *side) keyed(text string) (key, string) {
+	if s.prefix != "" {
+		text = s.prefix + text
 	}
 	var room [512]byte
-	return sha256.Sum256(append(binary.AppendUvarint(room[:0], uint64(len(text))), text...)), text
+	b := append(binary.AppendUvarint(room[:0], uint64(len(text))), text...)
+	return sha256.Sum256(append(b, s.fields...)), text
 }

@@ -160,6 +160,27 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// A model that tells questions from passages by a field is told, and their vectors are kept
+// apart.
+func TestFields(t *testing.T) {
+	u := &upstream{}
+	e := build(t, `query_fields: { task: retrieval.query, input_type: 'a "query"' }, passage_fields: { input_type: search_document }`, u)
+	for range 2 {
+		for _, purpose := range []pipeline.Purpose{pipeline.ForStoring, pipeline.ForAsking} {
+			if _, err := e.Embed(t.Context(), []string{"a"}, purpose); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want := []string{
+		`{"model":"m","input":["a"],"encoding_format":"base64","input_type":"search_document"}`,
+		`{"model":"m","input":["a"],"encoding_format":"base64","input_type":"a \"query\"","task":"retrieval.query"}`,
+	}
+	if d := cmp.Diff(want, u.requests); d != "" {
+		t.Error(d)
+	}
+}
+
 // The offline model answers in both encodings, and both give the same vector.
 func TestEncodings(t *testing.T) {
 	p, err := offline.Component.Build(t.Context(), config.Env{})
@@ -496,7 +517,6 @@ type panics struct{}
 
 func (panics) Call(context.Context, *pipeline.Exchange) error { panic("x") }
 
-// The cache keeps to its bound.
 // A vector that is forgotten is made anew, and no other.
 func TestForget(t *testing.T) {
 	u := &upstream{}
@@ -522,6 +542,7 @@ func TestForget(t *testing.T) {
 	}
 }
 
+// The cache keeps to its bound.
 func TestCacheBound(t *testing.T) {
 	u := &upstream{}
 	e := build(t, "cache: 912", u)

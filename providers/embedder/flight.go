@@ -21,7 +21,7 @@ type wanted struct {
 type flight struct {
 	texts   []string
 	keys    []key
-	turns   chan struct{}
+	side    *side
 	waiters int // guarded by fleet.mu
 	cancel  context.CancelCauseFunc
 
@@ -44,8 +44,8 @@ type fleet struct {
 
 // fetch fills out at the places that are wanted, from flights that are under
 // way or that it starts.
-func (e *embedder) fetch(ctx context.Context, list []wanted, turns chan struct{}, out [][]float32) error {
-	places, mine := e.board(list, turns)
+func (e *embedder) fetch(ctx context.Context, list []wanted, side *side, out [][]float32) error {
+	places, mine := e.board(list, side)
 	err := e.await(ctx, list, places, out)
 	if err == nil || ctx.Err() != nil || !joined(places, mine) {
 		return err
@@ -57,7 +57,7 @@ func (e *embedder) fetch(ctx context.Context, list []wanted, turns chan struct{}
 			rest = append(rest, w)
 		}
 	}
-	places, _ = e.board(rest, turns)
+	places, _ = e.board(rest, side)
 	return e.await(ctx, rest, places, out)
 }
 
@@ -72,7 +72,7 @@ func joined(places []place, mine map[*flight]bool) bool {
 }
 
 // board finds a flight for each text and counts the caller as waiting for it.
-func (e *embedder) board(list []wanted, turns chan struct{}) (places []place, mine map[*flight]bool) {
+func (e *embedder) board(list []wanted, side *side) (places []place, mine map[*flight]bool) {
 	places = make([]place, len(list))
 	mine = map[*flight]bool{}
 	waits := map[*flight]bool{}
@@ -87,7 +87,7 @@ func (e *embedder) board(list []wanted, turns chan struct{}) (places []place, mi
 			shared++
 		} else {
 			if open == nil || len(open.texts) >= most {
-				open = &flight{turns: turns, done: make(chan struct{})}
+				open = &flight{side: side, done: make(chan struct{})}
 				started, mine[open] = append(started, open), true
 			}
 			p = place{open, len(open.texts)}
@@ -176,15 +176,15 @@ func (e *embedder) fly(ctx context.Context, f *flight) {
 		e.mu.Unlock()
 	}()
 	select {
-	case f.turns <- struct{}{}:
-		defer func() { <-f.turns }()
+	case f.side.turns <- struct{}{}:
+		defer func() { <-f.side.turns }()
 	case <-ctx.Done():
 	}
 	if e.deserted(f) { // also when the turn came from another call that the same caller has left
 		f.err = pipeline.Cause(ctx)
 		return
 	}
-	f.vectors, f.err = e.ask(ctx, f.texts)
+	f.vectors, f.err = e.ask(ctx, f.side, f.texts)
 	switch {
 	case f.err != nil && (errors.Is(pipeline.Cause(ctx), context.Canceled) || pipeline.Gone(ctx, f.err)): // and not for want of time
 		e.calls.WithLabelValues("gone").Inc()
