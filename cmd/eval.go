@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -33,7 +34,8 @@ type evalCmd struct {
 	Format     string   `help:"Format of the set: ${enum}; told by the names of its files." enum:"headrace,musique,drcd," default:""`
 	Chain      []string `help:"Chain to measure: a route of the file, or a model with a chain. All routes of the built-in file if none is named." placeholder:"NAME"`
 	Config     string   `help:"Configuration file with the chains, instead of the built-in one; needs --collection." short:"c" placeholder:"FILE"`
-	Collection string   `help:"Ask this collection of the file's stores, and index nothing." placeholder:"NAME"`
+	Collection string   `help:"Ask this collection of the file's stores." placeholder:"NAME"`
+	Index      bool     `help:"Index the set into that collection first, as ingest would; otherwise it is asked as it is."`
 	Tenant     string   `help:"Whose collection it is." default:"default"`
 	JSON       bool     `help:"Print JSON."`
 	Limit      int      `help:"Ask the first so many questions only."`
@@ -42,7 +44,10 @@ type evalCmd struct {
 // Run measures and prints.
 func (c *evalCmd) Run(e *env) error {
 	if (c.Config != "") != (c.Collection != "") {
-		return errors.New("--config and --collection go together: chains of your own ask a collection that is there already")
+		return errors.New("--config and --collection go together: chains of your own ask a collection that is there already, or made with --index")
+	}
+	if c.Index && c.Config == "" {
+		return errors.New("--index goes with --config: the built-in file indexes the set anyway")
 	}
 	set, err := c.load()
 	if err != nil {
@@ -70,7 +75,7 @@ func (c *evalCmd) Run(e *env) error {
 		return fmt.Errorf("%s: %w", src.File, err)
 	}
 	m := measuring{set: set, tenant: c.Tenant, collection: c.Collection}
-	if c.Collection != "" {
+	if !c.indexes() {
 		err = m.holds(ctx, s)
 	} else if err = m.index(ctx, s); err != nil {
 		err = fmt.Errorf("index the set: %w", err)
@@ -78,7 +83,7 @@ func (c *evalCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	if unknown := set.Unknown(); c.Collection == "" && len(unknown) > 0 {
+	if unknown := set.Unknown(); c.indexes() && len(unknown) > 0 {
 		fmt.Fprintf(e.err, "%s: %d gold documents are not in the set and count as not found; the first: %q\n", set.Name, len(unknown), unknown[0])
 	}
 	r := report{Set: set.Name, Passages: m.passages, Questions: len(set.Questions)}
@@ -97,6 +102,9 @@ func (c *evalCmd) Run(e *env) error {
 	return r.print(e.out)
 }
 
+// indexes reports whether the documents of the set are needed.
+func (c *evalCmd) indexes() bool { return c.Config == "" || c.Index }
+
 // load reads the set.
 func (c *evalCmd) load() (*eval.Set, error) {
 	if c.Set == "" {
@@ -104,7 +112,7 @@ func (c *evalCmd) load() (*eval.Set, error) {
 		if err != nil {
 			return nil, err
 		}
-		set, err := eval.Load(corpus, ".", eval.Own, c.Collection == "")
+		set, err := eval.Load(corpus, ".", eval.Own, c.indexes())
 		if err == nil {
 			set.Name = "sample"
 		}
@@ -120,7 +128,7 @@ func (c *evalCmd) load() (*eval.Set, error) {
 	} else if dir == "" {
 		dir = "."
 	}
-	return eval.Load(os.DirFS(dir), name, c.Format, c.Collection == "")
+	return eval.Load(os.DirFS(dir), name, c.Format, c.indexes())
 }
 
 // A named is a chain and what it is called.
@@ -193,9 +201,9 @@ func (m *measuring) holds(ctx context.Context, s *config.Snapshot) error {
 	return fmt.Errorf("there is nothing of tenant %q in the collection %q of %s", m.tenant, m.collection, strings.Join(names, ", "))
 }
 
-// index writes the set into the stores of the built-in file.
+// index writes the set into the stores of the file.
 func (m *measuring) index(ctx context.Context, s *config.Snapshot) error {
-	m.collection = "chunks"
+	m.collection = cmp.Or(m.collection, "chunks")
 	store, err := openStore(s, &ingestCmd{Tenant: m.tenant, Collection: m.collection})
 	if err != nil {
 		return err

@@ -90,8 +90,14 @@ func TestIngest(t *testing.T) {
 			t.Errorf("%v: %d %s", args, status, errOut)
 		}
 	}
-	write(t, docs, "questions.jsonl", `{"question":"What is a low dam?","gold":["weir.md","weir"]}`)
+	// A set of one's own is indexed for chains of one's own.
+	write(t, docs, "questions.jsonl", `{"question":"What is a low dam?","gold":["weir.md"]}`)
 	write(t, docs, "bad.txt", "good")
+	status, out, errOut = at(t, "eval", "--config", file+".memory", "--collection", "own", "--index", "--chain", "answer", "--set", docs)
+	if status != 0 || !strings.Contains(out, "1 questions, 3 passages") || !strings.Contains(out, "answer  100.0  100.0  100.0  100.0   1.000") {
+		t.Errorf("eval: %d\n%s\n%s", status, out, errOut)
+	}
+	write(t, docs, "questions.jsonl", `{"question":"What is a low dam?","gold":["weir.md","weir"]}`)
 	status, _, errOut = at(t, "eval", "--set", docs, "--chain", "sparse")
 	if status != 0 || !strings.Contains(errOut, `1 gold documents are not in the set and count as not found; the first: "weir"`) {
 		t.Errorf("eval: %d %s", status, errOut)
@@ -150,6 +156,7 @@ func TestEval(t *testing.T) {
 	}
 	f(`no chain "magic"; there is: sparse, sparse+graph`, "--chain", "magic")
 	f("go together", "--collection", "kb")
+	f("--index goes with --config", "--index")
 	f("nowhere", "--set", "nowhere")
 }
 

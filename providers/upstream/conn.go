@@ -116,6 +116,14 @@ func moved(set, soonest time.Time, slack time.Duration, total time.Time) (time.T
 	return latest, set.Before(soonest) || set.After(latest)
 }
 
+// abandon has the connection gone at once when it is closed, with no port waiting for
+// what may still come: errors would use up all there are.
+func (c *conn) abandon() {
+	if tcp, ok := c.raw.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // it only costs more without
+	}
+}
+
 // endRead sets the read deadline for once.
 func (c *conn) endRead(t time.Time) {
 	c.readable = time.Time{}

@@ -40,8 +40,26 @@ func (k *call) exchange(req *pipeline.Request, resp *pipeline.Response, toHead b
 	}
 	k.sender.interrupt()
 	k.close = d.close || wrote != nil
+	if turnsAway(d.status) && (len(req.Body) > 0 || req.Upload != nil) {
+		k.close = true
+		k.conn.abandon()
+	}
 	k.body.begin(k.r, d.length)
 	return nil
+}
+
+// turnsAway reports whether a server may have answered so without having read the body of
+// the request. One that then keeps the connection open, against RFC 9112 (9.3), takes the
+// body for the next request, which is somebody else's. Overload is not among them: to
+// connect anew would add to it.
+func turnsAway(status int) bool {
+	switch status {
+	case 422, 429:
+		return false
+	case 501, 505:
+		return true
+	}
+	return status >= 400 && status < 500
 }
 
 // reader returns a reader of c, which freeReader takes back.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -129,6 +130,72 @@ func TestReuse(t *testing.T) {
 			t.Errorf("%d connections for 50 calls in a row", n)
 		}
 	})
+}
+
+// An upstream that turns a request away and leaves its body unread takes that for the next
+// request: nobody gets its answer to it.
+func TestUnreadBody(t *testing.T) {
+	const smuggled = "GET /secret HTTP/1.1\r\nHost: x\r\n\r\n"
+	plainAndTLS(t, func(t *testing.T, server, client *tls.Config) {
+		address := serve(t, overTLS(server, func(c net.Conn) {
+			for r := bufio.NewReader(c); ; {
+				req, err := http.ReadRequest(r)
+				if err != nil {
+					_, _ = io.WriteString(c, "HTTP/1.1 400 Bad\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+					return
+				}
+				path := req.URL.Path // the body stays where it is
+				status := "404 Not Found"
+				if req.Method == "GET" {
+					status = "200 OK"
+				}
+				_, _ = fmt.Fprintf(c, "HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s", status, len(path), path)
+			}
+		}))
+		c := newClient(t, Options{Address: address, TLS: client})
+		for _, body := range []string{"{}", smuggled, smuggled + "GET /half", strings.Repeat("x", 2<<20)} {
+			for range 3 {
+				if got, err := fetch(c, newExchange(t, "POST", body)); err != nil || got == "/secret" {
+					t.Errorf("%.20q: got %q, %v", body, got, err)
+				}
+				ex := newExchange(t, "GET", "")
+				if got, err := fetch(c, ex); err != nil || ex.Response.Header.StatusCode() != 200 || got == "/secret" {
+					t.Errorf("behind %.20q: got %d %q, %v", body, ex.Response.Header.StatusCode(), got, err)
+				}
+			}
+		}
+		if n, idle := c.Counts(); n != 1 || idle != 1 {
+			t.Errorf("%d open, %d idle", n, idle)
+		}
+	})
+}
+
+// What says that there is too much to do costs no connection, and what has no body neither.
+func TestErrorsReuse(t *testing.T) {
+	f := func(method, body, status string, want int32) {
+		t.Helper()
+		var conns atomic.Int32
+		address := serve(t, func(c net.Conn) {
+			conns.Add(1)
+			always("HTTP/1.1 " + status + "\r\nContent-Length: 2\r\n\r\n{}")(c)
+		})
+		c := newClient(t, Options{Address: address})
+		for range 5 {
+			if _, err := fetch(c, newExchange(t, method, body)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := conns.Load(); n != want {
+			t.Errorf("%s, %s: %d connections for 5 calls, want %d", method, status, n, want)
+		}
+	}
+	for _, status := range []string{"200 OK", "422 No", "429 Slow", "500 Oh", "503 Later"} {
+		f("POST", "{}", status, 1)
+	}
+	for _, status := range []string{"400 Bad", "401 Who", "404 Where", "413 Much", "501 What"} {
+		f("POST", "{}", status, 5)
+		f("GET", "", status, 1)
+	}
 }
 
 // A request is sent again only if it may be: the connection was reused, the
