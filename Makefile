@@ -37,7 +37,7 @@ race: ## all Go tests, with the race detector, in random order
 .PHONY: suites
 suites: ## the OpenAI libraries and the real LiteLLM against the gateway, and the real servers behind the stores (needs Python, Node, JDK 17 and Maven)
 	@[ -n "$${HEADRACE_SUITES:-}" ] || tests/setup.sh
-	HEADRACE_SUITES=$${HEADRACE_SUITES:-all} HEADRACE_RACE=1 $(GO) test -v -count=1 -timeout 20m ./tests/sdk ./tests/litellm ./tests/stores
+	HEADRACE_SUITES=$${HEADRACE_SUITES:-all} HEADRACE_RACE=1 $(GO) test -v -count=1 -timeout 20m ./tests/sdk ./tests/litellm ./tests/models ./tests/stores
 
 .PHONY: example
 example: ## the third party's module in examples/acme

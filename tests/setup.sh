@@ -7,7 +7,7 @@
 #
 #     tests/setup.sh                 everything
 #     tests/setup.sh python vendor   only these
-#     tests/setup.sh litellm
+#     tests/setup.sh litellm models  the proxy, and a real embedder
 #     tests/setup.sh qdrant neo4j    the engines behind the stores (neo4j: JDK 17 and Maven)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -41,6 +41,7 @@ vendor() {
 	printf '%s' "$want" >"$dir/installed.txt"
 }
 litellm() { venv litellm "$here/litellm/requirements.txt"; }
+models() { venv models "$here/models/requirements.txt"; }
 qdrant() { venv qdrant "$here/stores/engine/requirements.txt"; }
 # A machine without Java or Maven goes without: its tests are skipped, or fail where
 # HEADRACE_SUITES is "all".
@@ -62,11 +63,11 @@ node() {
 	cp "$here/sdk/node/package-lock.json" "$dir/installed.json"
 }
 
-[ $# -gt 0 ] || set -- python vendor node litellm qdrant neo4j
+[ $# -gt 0 ] || set -- python vendor node litellm models qdrant neo4j
 for part; do
 	case $part in
-	python | vendor | node | litellm | qdrant | neo4j) ;;
-	*) echo "unknown part $part; known: python, vendor, node, litellm, qdrant, neo4j" >&2; exit 2 ;;
+	python | vendor | node | litellm | models | qdrant | neo4j) ;;
+	*) echo "unknown part $part; known: python, vendor, node, litellm, models, qdrant, neo4j" >&2; exit 2 ;;
 	esac
 	# One lock for each part, held by whoever installs it; released with the process.
 	(
