@@ -35,7 +35,7 @@ race: ## all Go tests, with the race detector, in random order
 	$(GO) test -race -shuffle=on -count=1 -timeout 5m $(PKG)
 
 .PHONY: suites
-suites: ## the OpenAI libraries and the real LiteLLM against the gateway, and the real servers behind the stores (needs Python, Node, JDK 17 and Maven)
+suites: ## the OpenAI libraries and the real LiteLLM against the gateway, and the real servers behind the stores, and a real embedder (needs Python, Node, JDK 17 and Maven)
 	@[ -n "$${HEADRACE_SUITES:-}" ] || tests/setup.sh
 	HEADRACE_SUITES=$${HEADRACE_SUITES:-all} HEADRACE_RACE=1 $(GO) test -v -count=1 -timeout 20m ./tests/sdk ./tests/litellm ./tests/models ./tests/stores
 

@@ -172,6 +172,9 @@ func TestDifferentialRandom(t *testing.T) {
 	for range rounds {
 		answer, method := randomAnswer(random)
 		own, wide := tw.observe(t, method, answer)
+		for again := 0; wide.status == 0 && own.whole && again < 3; again++ {
+			_, wide = tw.observe(t, method, answer) // net/http sees the connection end first, now and then
+		}
 		switch {
 		case own == wide && own.whole:
 			accepted++
