@@ -274,7 +274,7 @@ func (k *call) Next() ([]byte, error) {
 
 // arm readies the connection for a read of the body.
 func (k *call) arm() {
-	k.conn.allowRead(time.Now().Add(k.wait.Idle), k.wait.Idle/4, k.total)
+	k.conn.allowRead(time.Now(), k.wait.Idle, k.total)
 }
 
 // broken ends a call whose body could not be read to its end.

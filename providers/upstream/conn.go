@@ -19,6 +19,7 @@ type conn struct {
 	unused   time.Time // since when it is idle
 	writable time.Time // the write deadline that is set
 	readable time.Time // the read deadline that is set; zero if that is not known
+	due      time.Time // when reading is to end, unless readable is zero; no sooner than that
 	reused   bool      // it has carried a call before
 	tail     *body     // what is to come of the last answer before another call; nil if nothing is
 }
@@ -83,7 +84,7 @@ func (c *conn) stale() bool {
 	n, err := c.Conn.Read(b[:])
 	c.tap.probing = false
 	if c.tap.lifted {
-		c.tap.lifted, c.readable = false, time.Time{}
+		c.tap.lifted, c.readable, c.due = false, time.Time{}, time.Time{}
 	}
 	return n > 0 || err != os.ErrDeadlineExceeded
 }
@@ -91,29 +92,43 @@ func (c *conn) stale() bool {
 // allowWrite makes sure that writing ends within the limit, a quarter more, or
 // at the end of the call as a whole if that is not zero.
 func (c *conn) allowWrite(now time.Time, limit time.Duration, total time.Time) {
-	if t, ok := moved(c.writable, now.Add(limit), limit/4, total); ok {
-		c.writable = t
-		_ = c.SetWriteDeadline(t) // a dead connection tells the write
-	}
-}
-
-// allowRead makes sure that reading ends at soonest, or up to slack later, or at
-// the end of the call as a whole if that is not zero.
-func (c *conn) allowRead(soonest time.Time, slack time.Duration, total time.Time) {
-	if t, ok := moved(c.readable, soonest, slack, total); ok {
-		c.readable = t
-		_ = c.SetReadDeadline(t) // a dead connection tells the read
-	}
-}
-
-// moved returns the deadline to set in place of one that is set, unless that will
-// do. Setting one has a price, so it is only done when a good part is used up.
-func moved(set, soonest time.Time, slack time.Duration, total time.Time) (time.Time, bool) {
-	latest := soonest.Add(slack)
+	soonest, latest := now.Add(limit), now.Add(limit+limit/4)
 	if !total.IsZero() && total.Before(latest) {
 		soonest, latest = total, total
 	}
-	return latest, set.Before(soonest) || set.After(latest)
+	if c.writable.Before(soonest) || c.writable.After(latest) {
+		c.writable = latest
+		_ = c.SetWriteDeadline(latest) // a dead connection tells the write
+	}
+}
+
+// allowRead makes sure that reading ends when wait is over, or at the end of the call as a
+// whole if that is not zero. A deadline that is set and comes sooner is left: Read moves it
+// when it comes, which is once for many pieces of an answer.
+func (c *conn) allowRead(now time.Time, wait time.Duration, total time.Time) {
+	c.due = now.Add(wait)
+	if !total.IsZero() && total.Before(c.due) {
+		c.due = total
+	}
+	if c.readable.IsZero() || c.readable.After(c.due) || c.readable.Before(c.due) && c.readable.Before(now.Add(wait/2)) {
+		c.moveRead()
+	}
+}
+
+func (c *conn) moveRead() {
+	c.readable = c.due
+	_ = c.SetReadDeadline(c.due) // a dead connection tells the read
+}
+
+// Read implements net.Conn. It waits until the end that allowRead or endRead has set.
+func (c *conn) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		if n > 0 || err == nil || !isTimeout(err) || !c.readable.Before(c.due) {
+			return n, err
+		}
+		c.moveRead()
+	}
 }
 
 // abandon has the connection gone at once when it is closed, with no port waiting for
@@ -126,7 +141,7 @@ func (c *conn) abandon() {
 
 // endRead sets the read deadline for once.
 func (c *conn) endRead(t time.Time) {
-	c.readable = time.Time{}
+	c.readable, c.due = time.Time{}, time.Time{}
 	_ = c.SetReadDeadline(t) // a dead connection tells the read
 }
 

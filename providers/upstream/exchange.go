@@ -23,7 +23,7 @@ func (k *call) exchange(req *pipeline.Request, resp *pipeline.Response, toHead b
 	if up {
 		k.conn.endRead(k.total) // the sender sets one when it is done
 	} else {
-		k.conn.allowRead(k.started.Add(k.wait.FirstByte), k.wait.FirstByte/16, k.total)
+		k.conn.allowRead(k.started, k.wait.FirstByte, k.total)
 	}
 	wrote := k.write(up)
 	if wrote == errUnsent {

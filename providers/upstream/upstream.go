@@ -43,13 +43,12 @@ type Options struct {
 	Connect time.Duration
 	// FirstByte bounds the wait from the start of a call to the end of the
 	// response header; 60 seconds. While a large body is being sent it does
-	// not run: it starts anew once all is sent. It ends up to a sixteenth late.
+	// not run: it starts anew once all is sent.
 	FirstByte time.Duration
-	// Idle bounds the wait for each next piece of a body; 60 seconds. It ends
-	// up to a quarter of it late.
+	// Idle bounds the wait for each next piece of a body; 60 seconds.
 	Idle time.Duration
 	// Write bounds how long the upstream may take no more of the request;
-	// 30 seconds, and up to a quarter late too.
+	// 30 seconds, and up to a quarter late.
 	Write time.Duration
 	// Total bounds a call, its body included; none. Request.Wait.Total can
 	// shorten it and not extend it.
