@@ -175,7 +175,7 @@ func (r *rig) timed(k task, a result, late func(limit time.Duration)) {
 	case k.fault == "stream-endless":
 		limit = limitStream
 	case kinds[k.fault].slow:
-		limit = limitFirst + limitIdle*5/4 // reading may end a quarter late
+		limit = limitFirst + limitIdle
 	case kinds[k.fault].refuses:
 		limit = limitConnect
 	}

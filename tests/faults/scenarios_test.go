@@ -156,7 +156,7 @@ func TestIdle(t *testing.T) {
 	for _, fault := range []string{"close-after", "unasked"} {
 		for range 25 {
 			r.ask(fault, r.marker(), false)
-			time.Sleep(25 * time.Millisecond)
+			time.Sleep(60 * time.Millisecond)
 			r.check(t, task{"good", whole, false})
 			if t.Failed() {
 				t.Fatalf("after %s", fault)
