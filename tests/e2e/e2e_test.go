@@ -149,8 +149,10 @@ func TestDefaults(t *testing.T) {
 	if a := send(t, g.Admin+"/metrics", ""); a.StatusCode != 200 || !strings.Contains(a.body, "headrace_") {
 		t.Errorf("metrics: %v", a)
 	}
-	if a := send(t, g.Admin+"/debug/pprof/cmdline", ""); a.StatusCode != 200 {
-		t.Errorf("profiles: %v", a)
+	for path, want := range map[string]string{"/debug/pprof/": "goroutine", "/debug/pprof": "goroutine", "/debug/pprof/cmdline": "headrace"} {
+		if a := send(t, g.Admin+path, ""); a.StatusCode != 200 || !strings.Contains(a.body, want) {
+			t.Errorf("%s: %v", path, a)
+		}
 	}
 	for _, path := range []string{"/metrics", "/debug/pprof/cmdline"} {
 		if a := send(t, g.Root+path, ""); a.StatusCode == 200 {
