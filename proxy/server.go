@@ -44,6 +44,7 @@ type Options struct {
 type Server struct {
 	opts    Options
 	log     *slog.Logger
+	started config.Server // the section server that it was started with
 	live    config.Live
 	site    atomic.Pointer[site] // of the snapshot in live, or about to be
 	metrics *metrics
@@ -72,7 +73,7 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 		return nil, err
 	}
 	set := snap.Server
-	s := &Server{opts: opts, log: opts.Log, metrics: newMetrics(), failed: make(chan error, 2)}
+	s := &Server{opts: opts, log: opts.Log, started: set, metrics: newMetrics(), failed: make(chan error, 2)}
 	s.memory = newBudget(int64(set.Limits.BodyMemory))
 	s.publish(snap)
 	if err := s.listen(set); err != nil {
@@ -216,8 +217,8 @@ func (s *Server) serve(srv *fasthttp.Server, ln net.Listener) {
 	})
 }
 
-// Reload loads the configuration again. A bad one changes nothing. Listeners,
-// their limits and their timeouts stay as they were at the start.
+// Reload loads the configuration again. A bad one changes nothing. What listens stays
+// as it was at the start; see kept.
 func (s *Server) Reload(ctx context.Context) error {
 	s.reload.Lock()
 	defer s.reload.Unlock()
@@ -228,20 +229,38 @@ func (s *Server) Reload(ctx context.Context) error {
 		s.metrics.reloads.WithLabelValues("failed").Inc()
 		return err
 	}
-	if !reflect.DeepEqual(fixed(old.Server), fixed(snap.Server)) {
-		s.log.Warn("listeners, TLS and their limits change with a restart only")
+	if names := kept(&s.started, &snap.Server); len(names) > 0 {
+		s.log.Warn("these settings of the section server have changed, which takes a restart: until then they stay as they were at the start", "settings", names)
 	}
 	s.publish(snap)
 	s.metrics.reloads.WithLabelValues("ok").Inc()
 	return nil
 }
 
-// fixed is what a reload cannot change.
-func fixed(set config.Server) config.Server {
-	set.Open, set.OpenAdmin, set.TLS, set.Origins = false, false, nil, nil
-	set.Limits.MaxBody, set.Limits.MaxUpload, set.Limits.MaxConcurrent = 0, 0, 0
-	set.Timeouts.BodyIdle, set.Timeouts.Stream = 0, 0
-	return set
+// kept names the settings that differ from those of the start and that a reload cannot
+// change.
+func kept(start, now *config.Server) (names []string) {
+	for _, setting := range [...]struct {
+		name       string
+		start, now any
+	}{
+		{"listen", start.Listen, now.Listen},
+		{"admin", start.Admin, now.Admin},
+		{"tls", start.TLS, now.TLS},
+		{"access_log", start.AccessLog, now.AccessLog},
+		{"limits.max_header", start.Limits.MaxHeader, now.Limits.MaxHeader},
+		{"limits.body_memory", start.Limits.BodyMemory, now.Limits.BodyMemory},
+		{"limits.max_connections", start.Limits.MaxConnections, now.Limits.MaxConnections},
+		{"limits.max_connections_per_ip", start.Limits.MaxConnectionsPerIP, now.Limits.MaxConnectionsPerIP},
+		{"timeouts.header", start.Timeouts.Header, now.Timeouts.Header},
+		{"timeouts.write_idle", start.Timeouts.WriteIdle, now.Timeouts.WriteIdle},
+		{"timeouts.keep_alive", start.Timeouts.KeepAlive, now.Timeouts.KeepAlive},
+	} {
+		if !reflect.DeepEqual(setting.start, setting.now) {
+			names = append(names, setting.name)
+		}
+	}
+	return names
 }
 
 // Shutdown stops accepting, lets running answers end, and gives those that do
