@@ -329,7 +329,7 @@ func TestKeys(t *testing.T) {
 				t.Errorf("%s%s without a key: %v", file, path, a)
 			}
 		}
-		if a := chat(t, g, "m", "hi"); a.StatusCode != 401 || !strings.Contains(a.body, `"authentication_error"`) {
+		if a := chat(t, g, "m", "hi"); a.StatusCode != 401 || !strings.Contains(a.body, `"authentication_error"`) || a.Header.Get("WWW-Authenticate") != `Bearer realm="headrace"` {
 			t.Errorf("%s without a key: %v", file, a)
 		}
 		if a := chat(t, g, "m", "hi", "Authorization", "Bearer "+harness.Key, "X-Headrace-Skip", "auth"); a.StatusCode != 200 {
