@@ -1,6 +1,6 @@
-// Package retrieve finds the passages of a collection that a chat request, or that
-// for a response or a completion, is about: by meaning, by words, or by both, fused by rank. The stages behind it
-// rank them anew and put them into the prompt.
+// Package retrieve finds the passages of a collection that a request for a chat, a
+// response or a completion is about: by meaning, by words, or by both, fused by rank.
+// The stages behind it rank them anew and put them into the prompt.
 //
 // A store or an embedder that fails costs the request what it would have found,
 // within the stage's time, and the request is marked as degraded.
