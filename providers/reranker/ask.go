@@ -11,6 +11,7 @@ import (
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/ask"
 	"github.com/headrace/headrace/pipeline/chat"
+	"github.com/headrace/headrace/pipeline/rag"
 )
 
 // maxAnswer bounds what an upstream may answer.
@@ -99,7 +100,7 @@ func (r *reranker) body(query string, texts []string, places []int) []byte {
 		if n > 0 {
 			b = append(b, ',')
 		}
-		b = appendText(b, first(texts[i], r.MaxChars))
+		b = appendText(b, rag.Cut(texts[i], r.MaxChars))
 	}
 	b = strconv.AppendInt(append(b, `],"top_n":`...), int64(len(places)), 10)
 	return append(b, `,"return_documents":false}`...)
@@ -107,20 +108,6 @@ func (r *reranker) body(query string, texts []string, places []int) []byte {
 
 func appendText(b []byte, s string) []byte {
 	return chat.AppendString(b, bytes.ToValidUTF8([]byte(s), []byte("\uFFFD")))
-}
-
-// first returns the first n characters of s.
-func first(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for i := range s {
-		if n == 0 {
-			return s[:i]
-		}
-		n--
-	}
-	return s
 }
 
 // blank gives texts that were not scored, for there is nothing in them, a score
