@@ -301,7 +301,7 @@ func openStore(s *config.Snapshot, c *ingestCmd) (*ingest.Store, error) {
 		return nil, err
 	}
 	if store.Passages == nil {
-		return nil, errors.New("there is no store of passages, such as `stores: { kb: { embedded: { path: data } } }`")
+		return nil, errors.New("the file has no store of passages; add one, such as `stores: { kb: { embedded: { path: data } } }`")
 	}
 	if c.Embedder != "none" {
 		if store.Embedder, err = choose[pipeline.Embedder](s, c.Embedder, "embedder", "--embedder"); err != nil {
@@ -312,7 +312,7 @@ func openStore(s *config.Snapshot, c *ingestCmd) (*ingest.Store, error) {
 		return nil, err
 	}
 	if store.Graph == nil && len(c.Graph) > 0 {
-		return nil, errors.New("there is no store of a graph for --graph")
+		return nil, errors.New("--graph has nothing to write into: the file has no store of a graph; add one, such as `stores: { kb: { embedded: { path: data } } }`")
 	}
 	if slices.Contains(c.Graph, "extract") {
 		if store.Extract, err = extractor(s, c.Tenant); err != nil {

@@ -10,6 +10,7 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -42,9 +43,9 @@ type Config struct {
 
 // Validate refuses branches that would do nothing.
 func (c Config) Validate() error {
-	for _, b := range c.Branches {
+	for i, b := range c.Branches {
 		if len(b) == 0 {
-			return errors.New("a branch is empty; it would find nothing")
+			return fmt.Errorf("branches[%d] is empty and would find nothing: give it a stage, or leave it out", i)
 		}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -62,10 +63,10 @@ type Config struct {
 // Validate refuses settings that contradict each other.
 func (c Config) Validate() error {
 	if len(c.Ops) == 0 {
-		return errors.New("ops is empty, so that nothing would be kept")
+		return errors.New("ops is empty, so that nothing would be kept; leave it out to keep all that can be")
 	}
 	if c.MaxTTL < c.TTL {
-		return errors.New("max_ttl is shorter than ttl")
+		return fmt.Errorf("ttl is %s, and max_ttl %s: raise max_ttl, which bounds it", c.TTL, c.MaxTTL)
 	}
 	return nil
 }

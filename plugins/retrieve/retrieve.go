@@ -74,10 +74,10 @@ type Weights struct {
 // Validate refuses settings that contradict each other.
 func (c Config) Validate() error {
 	if c.Mode == "dense" && c.Embedder.IsZero() {
-		return errors.New("mode dense needs an embedder")
+		return errors.New("mode dense needs an embedder: set embedder, or mode: sparse")
 	}
 	if c.Weights.Dense+c.Weights.Sparse == 0 {
-		return errors.New("weights are both zero, so that nothing would be ranked")
+		return errors.New("weights are both zero, so that nothing would be ranked: raise one of them")
 	}
 	return nil
 }
