@@ -23,6 +23,7 @@ import (
 	"github.com/headrace/headrace/pipeline/config"
 	"github.com/headrace/headrace/pipeline/graphjson"
 	"github.com/headrace/headrace/pipeline/ingest"
+	"github.com/headrace/headrace/pipeline/rag"
 )
 
 type ingestCmd struct {
@@ -258,6 +259,12 @@ func (c *ingestCmd) sink(ctx context.Context, e *env) (sink ingest.Sink, release
 	if c.URL != "" {
 		if u, err := url.Parse(c.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			return nil, nil, fmt.Errorf("--url %q is no address of a gateway; write it as http://127.0.0.1:8080", c.URL)
+		}
+		if c.Tenant != rag.DefaultTenant {
+			return nil, nil, errors.New("--tenant has no effect with --url: the key decides whose documents they are; leave it out, and give the key of that tenant as --key")
+		}
+		if c.Store+c.Embedder+c.GraphStore != "" {
+			return nil, nil, errors.New("--store, --embedder and --graph-store have no effect with --url: the gateway's file decides; leave them out")
 		}
 		return &ingest.Gateway{URL: c.URL, Key: c.Key, Collection: c.Collection, Again: c.Again, Client: &http.Client{Timeout: 5 * time.Minute}}, func() {}, nil
 	}
