@@ -54,7 +54,7 @@ func (c *runCmd) Run(e *env) error {
 			return c.stop(server, end, log, sig)
 		case <-reload:
 			if err := server.Reload(context.Background()); err != nil {
-				log.Error("the new configuration is not used", "err", err)
+				log.Error("the new configuration is not used", "error", err)
 				continue
 			}
 			log.Info("configuration reloaded", "config", file)

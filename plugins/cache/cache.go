@@ -20,6 +20,7 @@ import (
 	"github.com/headrace/headrace/pipeline/chat"
 	"github.com/headrace/headrace/pipeline/config"
 	"github.com/headrace/headrace/pipeline/lru"
+	"github.com/headrace/headrace/pipeline/quiet"
 )
 
 //go:embed cache.go
@@ -76,7 +77,7 @@ func (c Config) Build(_ context.Context, env config.Env) (pipeline.Handler, erro
 	h := &handler{
 		name: env.Name, ttl: c.TTL, maxTTL: c.MaxTTL, max: int(c.MaxEntry), optIn: c.OptIn,
 		maxTemperature: c.MaxTemperature, vary: append(vary[:len(vary):len(vary)], c.Vary...),
-		log: newLog(env.Log),
+		log: quiet.New(env.Log),
 	}
 	for _, op := range c.Ops {
 		h.ops[op.Operation] = true
@@ -99,7 +100,7 @@ type handler struct {
 	maxTemperature *float64
 	vary           []string
 	counts         counts
-	log            *limitedLog
+	log            *quiet.Log
 }
 
 // The values of the response header that says where an answer came from.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/quiet"
 	"github.com/headrace/headrace/pipeline/rag"
 )
 
@@ -87,7 +88,7 @@ func (c Config) Build(_ context.Context, env config.Env) (pipeline.Handler, erro
 	h := &handler{
 		Config: c,
 		search: &rag.Searcher{Store: c.Store.Get(), Fusion: rag.Fusion{K: c.RRFK, Dense: c.Weights.Dense, Sparse: c.Weights.Sparse}},
-		log:    rag.NewLog(env.Log),
+		log:    quiet.New(env.Log),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "headrace_retrieve_requests_total",
 			Help: "Requests by what was found for them: hit, empty, degraded (a part is missing), failed, off.",
@@ -111,7 +112,7 @@ type handler struct {
 	Config
 	mode     rag.Mode
 	search   *rag.Searcher
-	log      *rag.Log
+	log      *quiet.Log
 	requests *prometheus.CounterVec
 	seconds  prometheus.Histogram
 }
@@ -164,7 +165,7 @@ func (h *handler) find(ctx context.Context, ex *pipeline.Exchange, r *pipeline.R
 	r.Stages = append(r.Stages, pipeline.StageTime{Stage: "retrieve", Took: took})
 	if err != nil {
 		h.requests.WithLabelValues("failed").Inc()
-		h.log.Warn("nothing could be searched", err)
+		h.log.Warn("nothing could be searched", "error", err)
 		r.Degraded = append(slices.Clip(r.Degraded), "retrieve:"+rag.Reason(within, err))
 		if h.OnError == "fail" || r.Options.Switch == pipeline.RetrievalRequired {
 			return rag.Unavailable(err)
