@@ -1,5 +1,7 @@
-// Package ask lets an endpoint put a question of its own to a model of the file,
-// through the same stages as a client's request for that model.
+// Package ask makes the gateway's own requests to models. Model lets an endpoint put a
+// question to a model of the file, through the same stages as a client's request for
+// that model; Upstream has a chain answer an embedder or a reranker. Vectors and Scores
+// take out of an answer what it is asked for, and say if it is of no use.
 package ask
 
 import (

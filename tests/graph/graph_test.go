@@ -4,7 +4,10 @@ package graph
 import (
 	"bufio"
 	"bytes"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -74,6 +77,26 @@ func short(path string) string {
 		return "."
 	}
 	return strings.TrimPrefix(path, module)
+}
+
+// The map in CONTRIBUTING.md has every package of the pipeline.
+func TestMap(t *testing.T) {
+	root := harness.Root(t)
+	doc, err := os.ReadFile(filepath.Join(root, "CONTRIBUTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, listed, _ := strings.Cut(string(doc), "\npipeline/ ")
+	listed, _, _ = strings.Cut(listed, "\nplugins/ ")
+	folders, err := os.ReadDir(filepath.Join(root, "pipeline"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range folders {
+		if f.IsDir() && !regexp.MustCompile(`(?m)^  (\w+, )*`+f.Name()+`(, \w+)*   ?`).MatchString(listed) {
+			t.Errorf("CONTRIBUTING.md does not say what pipeline/%s is", f.Name())
+		}
+	}
 }
 
 func check(t *testing.T, from, to string) {
