@@ -23,9 +23,9 @@ func TestLog(t *testing.T) {
 		}
 		f("error=down unreported=0")
 		f("")
-		time.Sleep(pause - 1)
+		time.Sleep(pause - time.Nanosecond)
 		f("")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		f("error=down unreported=2")
 		f("")
 	})
