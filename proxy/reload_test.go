@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -76,4 +78,18 @@ func TestReloadNamesWhatItKeeps(t *testing.T) {
 	f("limits: { max_header: 8KiB }", `"settings":["limits.max_header"]`)
 	f("limits: { max_header: 8KiB }\ntimeouts: { drain: 4s }", `"settings":["limits.max_header"]`)
 	f("", "")
+}
+
+// The address that is logged at the start is one that clients can use.
+func TestURL(t *testing.T) {
+	t.Parallel()
+	cert, key := certificate(t)
+	f := func(section, want string) {
+		t.Helper()
+		if got := start(t, section, nil).URL(); !regexp.MustCompile("^" + want + `://127\.0\.0\.1:[0-9]+/v1$`).MatchString(got) {
+			t.Errorf("%q: %s", section, got)
+		}
+	}
+	f("", "http")
+	f(fmt.Sprintf("tls: { cert: %q, key: %q }", cert, key), "https")
 }

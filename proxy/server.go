@@ -194,6 +194,14 @@ func (s *Server) AdminAddr() net.Addr {
 	return s.adminLn.Addr()
 }
 
+// URL is what clients set as the base URL of OpenAI's libraries.
+func (s *Server) URL() string {
+	if s.started.TLS != nil {
+		return "https://" + s.Addr().String() + "/v1"
+	}
+	return "http://" + s.Addr().String() + "/v1"
+}
+
 // Serve answers requests until Shutdown, or until a listener fails.
 func (s *Server) Serve() error {
 	s.serve(s.data, s.dataLn)
