@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,6 +97,49 @@ func TestMap(t *testing.T) {
 		if f.IsDir() && !regexp.MustCompile(`(?m)^  (\w+, )*`+f.Name()+`(, \w+)*   ?`).MatchString(listed) {
 			t.Errorf("CONTRIBUTING.md does not say what pipeline/%s is", f.Name())
 		}
+	}
+}
+
+// Every module that is asked for by name has a line in DESIGN.md, and no other has one.
+func TestDependencies(t *testing.T) {
+	root := harness.Root(t)
+	read := func(name string) string {
+		t.Helper()
+		b, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	_, table, _ := strings.Cut(read("DESIGN.md"), "\n## Dependencies\n")
+	var listed []string
+	for row := range strings.Lines(table) {
+		if cells := strings.Split(row, "|"); len(cells) > 3 && strings.Contains(cells[1], "/") {
+			for name := range strings.SplitSeq(cells[1], ",") {
+				listed = append(listed, strings.TrimSpace(name))
+			}
+		}
+	}
+	var direct []string
+	for line := range strings.Lines(read("go.mod")) {
+		if m := regexp.MustCompile(`^\t(\S+) v\S+\n$`).FindStringSubmatch(line); m != nil {
+			direct = append(direct, strings.TrimPrefix(m[1], "github.com/"))
+		}
+	}
+	// A line may name the package of a module that is used.
+	of := func(module, name string) bool { return fits(module, name) || fits(module+"/", name) }
+	for _, module := range direct {
+		if !slices.ContainsFunc(listed, func(name string) bool { return of(module, name) }) {
+			t.Errorf("%s has no line in DESIGN.md that says what it is for", module)
+		}
+	}
+	for _, name := range listed {
+		if !slices.ContainsFunc(direct, func(module string) bool { return of(module, name) }) {
+			t.Errorf("DESIGN.md has a line for %s, which go.mod does not ask for", name)
+		}
+	}
+	if len(direct) < 15 {
+		t.Errorf("go.mod asks for %v only", direct)
 	}
 }
 
