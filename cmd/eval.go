@@ -31,7 +31,7 @@ var evalConfig []byte
 
 type evalCmd struct {
 	Set        string   `help:"Question set: a file, or a folder with all its files; the built-in sample if none is named." placeholder:"FILE|DIR"`
-	Format     string   `help:"Format of the set: ${enum}; told by the names of its files." enum:"headrace,musique,drcd," default:""`
+	Format     string   `help:"Format of the set: headrace, musique or drcd; told by the names of its files if none is named." enum:"headrace,musique,drcd," default:""`
 	Chain      []string `help:"Chain to measure: a route of the file, or a model with a chain. All routes of the built-in file if none is named." placeholder:"NAME"`
 	Config     string   `help:"Configuration file with the chains, instead of the built-in one; needs --collection." short:"c" placeholder:"FILE"`
 	Collection string   `help:"Ask this collection of the file's stores." placeholder:"NAME"`

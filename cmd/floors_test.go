@@ -6,9 +6,10 @@
 package cmd
 
 import (
-	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/headrace/headrace/tests/harness"
 )
 
 // The floors are two points below what was measured.
@@ -16,14 +17,7 @@ func TestEvalFloors(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	shared := os.Getenv("HEADRACE_SHARED")
-	if shared == "" {
-		shared = "../../shared"
-	}
-	sets := filepath.Join(shared, "data", "retrieval")
-	if _, err := os.Stat(sets); err != nil {
-		t.Skipf("HEADRACE_SHARED has no question sets: %v", err)
-	}
+	sets := harness.Data(t, "retrieval")
 	got := evaluate(t, "--set", filepath.Join(sets, "hipporag_musique_train100"), "--chain", "sparse", "--chain", "sparse+graph")
 	words, graph := got["sparse"], got["sparse+graph"]
 	if words[0] < 0.38 || words[1] < 0.47 || words[2] < 0.59 || graph[2] < 0.68 || graph[3] < 0.42 {

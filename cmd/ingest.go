@@ -23,6 +23,7 @@ import (
 	"github.com/headrace/headrace/pipeline/config"
 	"github.com/headrace/headrace/pipeline/graphjson"
 	"github.com/headrace/headrace/pipeline/ingest"
+	"github.com/headrace/headrace/pipeline/rag"
 )
 
 type ingestCmd struct {
@@ -259,6 +260,12 @@ func (c *ingestCmd) sink(ctx context.Context, e *env) (sink ingest.Sink, release
 		if u, err := url.Parse(c.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			return nil, nil, fmt.Errorf("--url %q is no address of a gateway; write it as http://127.0.0.1:8080", c.URL)
 		}
+		if c.Tenant != rag.DefaultTenant {
+			return nil, nil, errors.New("--tenant has no effect with --url: the key decides whose documents they are; leave it out, and give the key of that tenant as --key")
+		}
+		if c.Store+c.Embedder+c.GraphStore != "" {
+			return nil, nil, errors.New("--store, --embedder and --graph-store have no effect with --url: the gateway's file decides; leave them out")
+		}
 		return &ingest.Gateway{URL: c.URL, Key: c.Key, Collection: c.Collection, Again: c.Again, Client: &http.Client{Timeout: 5 * time.Minute}}, func() {}, nil
 	}
 	src, err := source(c.Config)
@@ -301,7 +308,7 @@ func openStore(s *config.Snapshot, c *ingestCmd) (*ingest.Store, error) {
 		return nil, err
 	}
 	if store.Passages == nil {
-		return nil, errors.New("there is no store of passages, such as `stores: { kb: { embedded: { path: data } } }`")
+		return nil, errors.New("the file has no store of passages; add one, such as `stores: { kb: { embedded: { path: data } } }`")
 	}
 	if c.Embedder != "none" {
 		if store.Embedder, err = choose[pipeline.Embedder](s, c.Embedder, "embedder", "--embedder"); err != nil {
@@ -312,7 +319,7 @@ func openStore(s *config.Snapshot, c *ingestCmd) (*ingest.Store, error) {
 		return nil, err
 	}
 	if store.Graph == nil && len(c.Graph) > 0 {
-		return nil, errors.New("there is no store of a graph for --graph")
+		return nil, errors.New("--graph has nothing to write into: the file has no store of a graph; add one, such as `stores: { kb: { embedded: { path: data } } }`")
 	}
 	if slices.Contains(c.Graph, "extract") {
 		if store.Extract, err = extractor(s, c.Tenant); err != nil {

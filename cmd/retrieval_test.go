@@ -69,6 +69,8 @@ func TestIngest(t *testing.T) {
 	f(1, "", "nowhere", filepath.Join(dir, "nowhere"))
 	f(1, "", `--url "localhost:8080" is no address of a gateway; write it as http://`, "--url", "localhost:8080", docs)
 	f(1, "", `--url "127.0.0.1:8080" is no address`, "--url", "127.0.0.1:8080", docs)
+	f(1, "", "--tenant has no effect with --url", "--url", "http://127.0.0.1:1", "--tenant", "acme", docs)
+	f(1, "", "--graph-store have no effect with --url", "--url", "http://127.0.0.1:1", "--store", "kb", docs)
 	f(1, "", "titles, triples:FILE or extract", "--graph", "magic", docs)
 	f(1, "", `--store "other" is no store of passages; there is: kb`, "--store", "other", docs)
 	status, _, errOut := at(t, "ingest", "--config", file+".memory", docs)

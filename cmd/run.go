@@ -42,7 +42,7 @@ func (c *runCmd) Run(e *env) error {
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(end)
 	defer signal.Stop(reload)
-	log.Info("listening", "url", "http://"+server.Addr().String()+"/v1", "admin", address(server), "config", file, "version", version.String())
+	log.Info("listening", "url", server.URL(), "admin", address(server), "config", file, "version", version.String())
 
 	served := make(chan error, 1)
 	go func() { served <- server.Serve() }()
@@ -54,7 +54,7 @@ func (c *runCmd) Run(e *env) error {
 			return c.stop(server, end, log, sig)
 		case <-reload:
 			if err := server.Reload(context.Background()); err != nil {
-				log.Error("the new configuration is not used", "err", err)
+				log.Error("the new configuration is not used", "error", err)
 				continue
 			}
 			log.Info("configuration reloaded", "config", file)

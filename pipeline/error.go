@@ -11,7 +11,7 @@ import (
 // tried again elsewhere and what a breaker counts.
 type Fault uint8
 
-// The faults, from the requester's to the upstream's.
+// The faults, from the requester's to the gateway's own.
 const (
 	NoFault       Fault = iota
 	CallerFault         // the request is wrong: no other upstream would take it

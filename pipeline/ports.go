@@ -37,13 +37,3 @@ type CacheStore interface {
 	// Set keeps value, which must not change any more, for at most ttl.
 	Set(ctx context.Context, key Key, value []byte, ttl time.Duration) error
 }
-
-// A Policy is what one tenant may do.
-type Policy struct {
-	// Collections that requests may name; nil for all.
-	Collections []string
-	// Scopes are further permissions, such as graph:query.
-	Scopes []string
-	// Admin may manage tenants and their keys.
-	Admin bool
-}

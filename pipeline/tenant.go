@@ -5,6 +5,16 @@ import (
 	"time"
 )
 
+// A Policy is what one tenant may do.
+type Policy struct {
+	// Collections that requests may name; nil for all.
+	Collections []string
+	// Scopes are further permissions, such as graph:query.
+	Scopes []string
+	// Admin may manage tenants and their keys.
+	Admin bool
+}
+
 // A Tenant is a client of the gateway with keys of its own.
 type Tenant struct {
 	ID          string
@@ -48,9 +58,11 @@ type TenantStore interface {
 	Tenants(ctx context.Context, limit, offset int) (some []Tenant, total int, err error)
 	Tenant(ctx context.Context, id string) (Tenant, error)
 	// SetTenantStatus also deletes: what is deleted stays on record and cannot be
-	// made active again.
+	// made active again, which is an *Error with status 409 and code tenant_deleted.
 	SetTenantStatus(ctx context.Context, id, status string) (Tenant, error)
-	// CreateKey makes a key of k's Tenant, Name and Expires.
+	// CreateKey makes a key of k's Tenant, Name and Expires. Its error for a deleted
+	// tenant is that of SetTenantStatus.
 	CreateKey(ctx context.Context, k TenantKey) (TenantKey, error)
+	// RevokeKey ends a key for good.
 	RevokeKey(ctx context.Context, tenant, id string) error
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"net/http/pprof"
 	"time"
 
 	"github.com/fasthttp/router"
@@ -17,6 +18,7 @@ import (
 func (s *Server) adminServer() *fasthttp.Server {
 	r := router.New()
 	r.GET("/metrics", s.serveMetrics)
+	r.ANY("/debug/pprof/", fasthttpadaptor.NewFastHTTPHandlerFunc(pprof.Index)) // which fasthttp's handler answers with 404
 	r.ANY("/debug/pprof/{path:*}", pprofhandler.PprofHandler)
 	for _, p := range [...]string{"/health", "/health/liveliness", "/health/liveness", "/health/readiness", "/ready", "/version"} {
 		r.ANY(p, func(ctx *fasthttp.RequestCtx) { s.health(ctx) })

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/tests/harness"
 )
 
 func TestWholeAnswersHaveTheirLength(t *testing.T) {
@@ -458,7 +459,7 @@ func TestDeployments(t *testing.T) {
 
 // TestEveryPathWithoutVersion needs all of OpenAI's paths to be known without /v1.
 func TestEveryPathWithoutVersion(t *testing.T) {
-	raw, err := os.ReadFile(filepath.Join(shared(t, "openai-openapi"), "openapi.yaml"))
+	raw, err := os.ReadFile(filepath.Join(harness.Data(t, "http/openai-openapi"), "openapi.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -618,7 +619,7 @@ func TestEverythingNeedsTheKey(t *testing.T) {
 // is refused in OpenAI's shape or dropped, and none reaches a provider as more
 // than the valid requests in front of the flaw.
 func TestCorpusOverTheWire(t *testing.T) {
-	dir := shared(t, "gunicorn-requests")
+	dir := harness.Data(t, "http/gunicorn-requests")
 	var called atomic.Int32
 	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error {
 		called.Add(1)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -95,4 +96,62 @@ func setError(ctx *fasthttp.RequestCtx, e *pipeline.Error) {
 // refuse is an error of the caller.
 func refuse(status int, code, param string, why error) *pipeline.Error {
 	return &pipeline.Error{Status: status, Code: code, Param: param, Fault: pipeline.CallerFault, Err: why}
+}
+
+// refused answers what never became a request.
+func (s *Server) refused(ctx *fasthttp.RequestCtx, err error) {
+	e := refusal(ctx, err)
+	ctx.Response.Reset()
+	setError(ctx, e)
+	ctx.Response.Header.SetBytesV("X-Request-Id", requestID(nil, nil))
+	if c, ok := ctx.Conn().(*conn); ok {
+		c.owed.Store(true)
+		ctx.Response.SkipBody = c.bodiless()
+	}
+	s.metrics.requests.WithLabelValues("none", fmt.Sprintf("%dxx", ctx.Response.StatusCode()/100)).Inc()
+}
+
+var (
+	errSlowHead  = errors.New("the request head did not arrive in time")
+	errLargeHead = errors.New("the request head is larger than this server accepts")
+	errNotHTTP   = errors.New("the request is not well-formed HTTP/1.1")
+)
+
+// refusal classifies an error of fasthttp. The text of those is not shown: it
+// may quote the request.
+func refusal(ctx *fasthttp.RequestCtx, err error) *pipeline.Error {
+	if c, ok := ctx.Conn().(*conn); ok && c.bad != nil {
+		err = c.bad
+	}
+	switch {
+	case violated(err) != nil:
+		return asError(err)
+	case isTimeout(err):
+		return refuse(408, "request_timeout", "", errSlowHead)
+	case errors.As(err, new(*fasthttp.ErrSmallBuffer)):
+		return refuse(431, "request_header_too_large", "", errLargeHead)
+	}
+	return refuse(400, "malformed_request", "", errNotHTTP)
+}
+
+// expect judges a request that asks before it sends its body.
+func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
+	limits := &s.site.Load().snap.Server.Limits
+	ctx.Response.Header.SetBytesV("X-Request-Id", requestID(nil, ctx.Request.Header.Peek("X-Request-Id")))
+	t, err := canonical(ctx.Request.Header.RequestURI())
+	if err != nil {
+		setError(ctx, asError(err))
+		return ctx.Response.StatusCode()
+	}
+	t.complete()
+	most := int64(limits.MaxUpload)
+	if t.op.HasModel() {
+		most = int64(limits.MaxBody)
+	}
+	if c, ok := ctx.Conn().(*conn); ok && c.size() > most {
+		c.owed.Store(true)
+		setError(ctx, refuse(413, "request_too_large", "", fmt.Errorf("the request body is larger than %d bytes", most)))
+		return 413
+	}
+	return fasthttp.StatusContinue
 }

@@ -44,6 +44,7 @@ type Options struct {
 type Server struct {
 	opts    Options
 	log     *slog.Logger
+	started config.Server // the section server that it was started with
 	live    config.Live
 	site    atomic.Pointer[site] // of the snapshot in live, or about to be
 	metrics *metrics
@@ -72,7 +73,7 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 		return nil, err
 	}
 	set := snap.Server
-	s := &Server{opts: opts, log: opts.Log, metrics: newMetrics(), failed: make(chan error, 2)}
+	s := &Server{opts: opts, log: opts.Log, started: set, metrics: newMetrics(), failed: make(chan error, 2)}
 	s.memory = newBudget(int64(set.Limits.BodyMemory))
 	s.publish(snap)
 	if err := s.listen(set); err != nil {
@@ -193,6 +194,14 @@ func (s *Server) AdminAddr() net.Addr {
 	return s.adminLn.Addr()
 }
 
+// URL is what clients set as the base URL of OpenAI's libraries.
+func (s *Server) URL() string {
+	if s.started.TLS != nil {
+		return "https://" + s.Addr().String() + "/v1"
+	}
+	return "http://" + s.Addr().String() + "/v1"
+}
+
 // Serve answers requests until Shutdown, or until a listener fails.
 func (s *Server) Serve() error {
 	s.serve(s.data, s.dataLn)
@@ -216,8 +225,8 @@ func (s *Server) serve(srv *fasthttp.Server, ln net.Listener) {
 	})
 }
 
-// Reload loads the configuration again. A bad one changes nothing. Listeners,
-// their limits and their timeouts stay as they were at the start.
+// Reload loads the configuration again. A bad one changes nothing. What listens stays
+// as it was at the start; see kept.
 func (s *Server) Reload(ctx context.Context) error {
 	s.reload.Lock()
 	defer s.reload.Unlock()
@@ -228,20 +237,38 @@ func (s *Server) Reload(ctx context.Context) error {
 		s.metrics.reloads.WithLabelValues("failed").Inc()
 		return err
 	}
-	if !reflect.DeepEqual(fixed(old.Server), fixed(snap.Server)) {
-		s.log.Warn("listeners, TLS and their limits change with a restart only")
+	if names := kept(&s.started, &snap.Server); len(names) > 0 {
+		s.log.Warn("these settings of the section server have changed, which takes a restart: until then they stay as they were at the start", "settings", names)
 	}
 	s.publish(snap)
 	s.metrics.reloads.WithLabelValues("ok").Inc()
 	return nil
 }
 
-// fixed is what a reload cannot change.
-func fixed(set config.Server) config.Server {
-	set.Open, set.OpenAdmin, set.TLS, set.Origins = false, false, nil, nil
-	set.Limits.MaxBody, set.Limits.MaxUpload, set.Limits.MaxConcurrent = 0, 0, 0
-	set.Timeouts.BodyIdle, set.Timeouts.Stream = 0, 0
-	return set
+// kept names the settings that differ from those of the start and that a reload cannot
+// change.
+func kept(start, now *config.Server) (names []string) {
+	for _, setting := range [...]struct {
+		name       string
+		start, now any
+	}{
+		{"listen", start.Listen, now.Listen},
+		{"admin", start.Admin, now.Admin},
+		{"tls", start.TLS, now.TLS},
+		{"access_log", start.AccessLog, now.AccessLog},
+		{"limits.max_header", start.Limits.MaxHeader, now.Limits.MaxHeader},
+		{"limits.body_memory", start.Limits.BodyMemory, now.Limits.BodyMemory},
+		{"limits.max_connections", start.Limits.MaxConnections, now.Limits.MaxConnections},
+		{"limits.max_connections_per_ip", start.Limits.MaxConnectionsPerIP, now.Limits.MaxConnectionsPerIP},
+		{"timeouts.header", start.Timeouts.Header, now.Timeouts.Header},
+		{"timeouts.write_idle", start.Timeouts.WriteIdle, now.Timeouts.WriteIdle},
+		{"timeouts.keep_alive", start.Timeouts.KeepAlive, now.Timeouts.KeepAlive},
+	} {
+		if !reflect.DeepEqual(setting.start, setting.now) {
+			names = append(names, setting.name)
+		}
+	}
+	return names
 }
 
 // Shutdown stops accepting, lets running answers end, and gives those that do
@@ -285,64 +312,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // lastWords is how long answers have to tell their clients that the server is
 // shutting down.
 const lastWords = time.Second
-
-// refused answers what never became a request.
-func (s *Server) refused(ctx *fasthttp.RequestCtx, err error) {
-	e := refusal(ctx, err)
-	ctx.Response.Reset()
-	setError(ctx, e)
-	ctx.Response.Header.SetBytesV("X-Request-Id", requestID(nil, nil))
-	if c, ok := ctx.Conn().(*conn); ok {
-		c.owed.Store(true)
-		ctx.Response.SkipBody = c.bodiless()
-	}
-	s.metrics.requests.WithLabelValues("none", fmt.Sprintf("%dxx", ctx.Response.StatusCode()/100)).Inc()
-}
-
-var (
-	errSlowHead  = errors.New("the request head did not arrive in time")
-	errLargeHead = errors.New("the request head is larger than this server accepts")
-	errNotHTTP   = errors.New("the request is not well-formed HTTP/1.1")
-)
-
-// refusal classifies an error of fasthttp. The text of those is not shown: it
-// may quote the request.
-func refusal(ctx *fasthttp.RequestCtx, err error) *pipeline.Error {
-	if c, ok := ctx.Conn().(*conn); ok && c.bad != nil {
-		err = c.bad
-	}
-	switch {
-	case violated(err) != nil:
-		return asError(err)
-	case isTimeout(err):
-		return refuse(408, "request_timeout", "", errSlowHead)
-	case errors.As(err, new(*fasthttp.ErrSmallBuffer)):
-		return refuse(431, "request_header_too_large", "", errLargeHead)
-	}
-	return refuse(400, "malformed_request", "", errNotHTTP)
-}
-
-// expect judges a request that asks before it sends its body.
-func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
-	limits := &s.site.Load().snap.Server.Limits
-	ctx.Response.Header.SetBytesV("X-Request-Id", requestID(nil, ctx.Request.Header.Peek("X-Request-Id")))
-	t, err := canonical(ctx.Request.Header.RequestURI())
-	if err != nil {
-		setError(ctx, asError(err))
-		return ctx.Response.StatusCode()
-	}
-	t.complete()
-	most := int64(limits.MaxUpload)
-	if t.op.HasModel() {
-		most = int64(limits.MaxBody)
-	}
-	if c, ok := ctx.Conn().(*conn); ok && c.size() > most {
-		c.owed.Store(true)
-		setError(ctx, refuse(413, "request_too_large", "", fmt.Errorf("the request body is larger than %d bytes", most)))
-		return 413
-	}
-	return fasthttp.StatusContinue
-}
 
 // gatherer is all metrics: those of the edge, and those of the components in
 // use.

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/headrace/headrace/tests/harness"
 )
 
 const testHead = 16 << 10
@@ -255,20 +257,6 @@ func BenchmarkConn(b *testing.B) {
 	}
 }
 
-// shared is the folder of public test data, which is not part of the project.
-func shared(t *testing.T, path string) string {
-	t.Helper()
-	dir := os.Getenv("HEADRACE_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "shared")
-	}
-	dir = filepath.Join(dir, "data", "http", path)
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("the data this test needs is not here: %v", err)
-	}
-	return dir
-}
-
 var escapes = regexp.MustCompile(`\\(r|n|t|0|\\|x[0-9a-fA-F]{2})`)
 
 // rawRequest reads a case of the gunicorn corpus: real newlines are layout, the
@@ -309,7 +297,7 @@ func withHost(raw []byte) []byte {
 // TestCorpusInvalid needs every malformed request to be refused or cut, also
 // when what is missing is only a Host.
 func TestCorpusInvalid(t *testing.T) {
-	dir := shared(t, "gunicorn-requests")
+	dir := harness.Data(t, "http/gunicorn-requests")
 	// What these break is a setting of the server they were written for, such as
 	// a limit, a proxy protocol, or a rule about names.
 	depends := map[string]bool{
@@ -336,7 +324,7 @@ func TestCorpusInvalid(t *testing.T) {
 
 // TestCorpusValid needs every request that we mean to serve to pass.
 func TestCorpusValid(t *testing.T) {
-	dir := shared(t, "gunicorn-requests")
+	dir := harness.Data(t, "http/gunicorn-requests")
 	// Refused here on purpose, and why.
 	refused := map[string]string{
 		"005": "a fragment in the target", "009": "a fragment in the target; TE beside CL",

@@ -30,10 +30,9 @@ func TestGateway(t *testing.T) {
 	}
 	g := harness.StartBinary(t, binary, file)
 
-	f := func(text string, status int, want string) {
+	send := func(path, body string, status int, want string) {
 		t.Helper()
-		resp, err := http.Post(g.URL+"/chat/completions", "application/json",
-			strings.NewReader(`{"model":"m","messages":[{"role":"user","content":`+text+`}]}`))
+		resp, err := http.Post(g.URL+path, "application/json", strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,14 +42,22 @@ func TestGateway(t *testing.T) {
 			t.Fatal(err)
 		}
 		if resp.StatusCode != status || !strings.Contains(string(got), want) {
-			t.Errorf("%s: %s %s", text, resp.Status, got)
+			t.Errorf("%s %s: %s %s", path, body, resp.Status, got)
 		}
+	}
+	f := func(text string, status int, want string) {
+		t.Helper()
+		send("/chat/completions", `{"model":"m","messages":[{"role":"user","content":`+text+`}]}`, status, want)
 	}
 	f(`"hello there"`, 200, "hello there")
 	f(`"the password is Swordfish"`, 422, "prompt_refused")
 	f(`"the password is swordf\u0069sh"`, 422, "prompt_refused")
 	f(`[{"type":"text","text":"swordfish"}]`, 422, "prompt_refused")
 	f(`"the password is sword"`, 200, "sword")
+	send("/responses", `{"model":"m","input":"Swordfish"}`, 422, `"param":"input"`)
+	send("/responses", `{"model":"m","input":[{"role":"user","content":"hello"}],"instructions":"say swordfish"}`, 422, `"param":"instructions"`)
+	send("/completions", `{"model":"m","prompt":["hello","swordfish"]}`, 422, `"param":"prompt"`)
+	send("/embeddings", `{"model":"m","input":"swordfish"}`, 200, "embedding")
 }
 
 // TestCommandLine: everything that the stock binary knows of its components,
@@ -64,7 +71,7 @@ func TestCommandLine(t *testing.T) {
 			t.Errorf("%v: no %q in %s", args, want, out)
 		}
 	}
-	f("are refused wherever they appear in a message", "docs", "guard")
+	f("are refused wherever they appear in a prompt", "docs", "guard")
 	f(`"guard"`, "schema")
 	f("no problems", "check", "--config", "acme.yaml")
 	f("missing required", "check", "--config", "testdata/nowords.yaml")

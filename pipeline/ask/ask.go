@@ -1,5 +1,7 @@
-// Package ask lets an endpoint put a question of its own to a model of the file,
-// through the same stages as a client's request for that model.
+// Package ask makes the gateway's own requests to models. Model lets an endpoint put a
+// question to a model of the file, through the same stages as a client's request for
+// that model; Upstream has a chain answer an embedder or a reranker. Vectors and Scores
+// take out of an answer what it is asked for, and say if it is of no use.
 package ask
 
 import (
@@ -12,8 +14,8 @@ import (
 	"github.com/headrace/headrace/pipeline/chat"
 )
 
-// MaxAnswer bounds an answer, in bytes.
-const MaxAnswer = 16 << 20
+// maxAnswer bounds an answer, in bytes.
+const maxAnswer = 16 << 20
 
 // paths are what the operations are asked at.
 var paths = map[pipeline.Operation]string{
@@ -97,10 +99,10 @@ func read(r *pipeline.Response) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if all = append(all, frame...); len(all) > MaxAnswer {
+		if all = append(all, frame...); len(all) > maxAnswer {
 			return nil, &pipeline.Error{
 				Status: 502, Code: "upstream_too_large", Fault: pipeline.UpstreamFault,
-				Err: fmt.Errorf("the upstream's answer is larger than %d bytes", MaxAnswer),
+				Err: fmt.Errorf("the upstream's answer is larger than %d bytes", maxAnswer),
 			}
 		}
 	}

@@ -7,9 +7,9 @@ import (
 	"github.com/headrace/headrace/pipeline"
 )
 
-// Unasked reports whether err says that no upstream was called at all: a
+// unasked reports whether err says that no upstream was called at all: a
 // breaker or a limit on our side refused.
-func Unasked(err error) bool {
+func unasked(err error) bool {
 	e, ok := errors.AsType[*pipeline.Error](err)
 	return ok && (e.Code == "circuit_open" || e.Code == "overloaded")
 }
@@ -17,7 +17,7 @@ func Unasked(err error) bool {
 // Unsent reports whether err proves that no upstream has seen the request, so
 // that even one which must not run twice may go elsewhere.
 func Unsent(err error) bool {
-	if Unasked(err) {
+	if unasked(err) {
 		return true
 	}
 	e, ok := errors.AsType[*pipeline.Error](err)
@@ -47,7 +47,7 @@ func (t *try) outranks(u *try) bool {
 	if a != b {
 		return a > b
 	}
-	if Unasked(t.err) && Unasked(u.err) {
+	if unasked(t.err) && unasked(u.err) {
 		return retryAfter(t.err) < retryAfter(u.err)
 	}
 	return t.index < u.index

@@ -144,7 +144,7 @@ func (r *run) take(why Why) *try {
 // caller's exchange. mu must be held.
 func (r *run) fail(t *try) {
 	r.failed = append(r.failed, t)
-	r.asked = r.asked || !Unasked(t.err)
+	r.asked = r.asked || !unasked(t.err)
 }
 
 // lose ends an attempt that another has beaten.

@@ -74,11 +74,7 @@ func announcement(kind []byte) bool {
 	return false
 }
 
-var (
-	errorWord  = []byte(`"error"`)
-	usageWord  = []byte(`"usage"`)
-	finishWord = []byte(`"finish_reason"`)
-)
+var errorWord = []byte(`"error"`)
 
 // ErrorObject returns the error that data, a JSON object, reports: its member
 // "error", unless that is null; that of a response that has failed; or data
@@ -106,48 +102,4 @@ func ErrorObject(data []byte) (raw []byte, ok bool) {
 		return data, true
 	}
 	return nil, false
-}
-
-// Usage returns the tokens that data, a JSON object, says were used: by its
-// member "usage", or by that of a response it holds. A total that is not given
-// is the sum.
-func Usage(data []byte) (prompt, completion, total int64, ok bool) {
-	if !bytes.Contains(data, usageWord) {
-		return 0, 0, 0, false
-	}
-	usage := Get(data, "usage")
-	if usage == nil {
-		usage = Get(data, "response", "usage")
-	}
-	for k, v := range Object(usage) {
-		n, isInt := Int(v)
-		if !isInt {
-			continue
-		}
-		switch string(k) {
-		case "prompt_tokens", "input_tokens":
-			prompt, ok = n, true
-		case "completion_tokens", "output_tokens":
-			completion, ok = n, true
-		case "total_tokens":
-			total, ok = n, true
-		}
-	}
-	if total == 0 {
-		total = prompt + completion
-	}
-	return prompt, completion, total, ok
-}
-
-// FinishReason reports whether any choice in data, a JSON object, has ended.
-func FinishReason(data []byte) bool {
-	if !bytes.Contains(data, finishWord) {
-		return false
-	}
-	for choice := range Array(Get(data, "choices")) {
-		if reason := Get(choice, "finish_reason"); reason != nil && string(reason) != "null" {
-			return true
-		}
-	}
-	return false
 }

@@ -67,38 +67,6 @@ func TestErrorObject(t *testing.T) {
 	f(`[DONE]`, ``)
 }
 
-func TestUsage(t *testing.T) {
-	f := func(data string, prompt, completion, total int64, want bool) {
-		t.Helper()
-		p, c, n, ok := Usage([]byte(data))
-		if p != prompt || c != completion || n != total || ok != want {
-			t.Errorf("%s: %d, %d, %d, %v", data, p, c, n, ok)
-		}
-	}
-	f(`{"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":8,"prompt_tokens_details":{"cached_tokens":1}}}`, 3, 4, 8, true)
-	f(`{"usage":{"input_tokens":3,"output_tokens":4}}`, 3, 4, 7, true)
-	f(`{"usage":{"prompt_tokens":3,"total_tokens":3}}`, 3, 0, 3, true)
-	f(`{"type":"response.completed","response":{"usage":{"input_tokens":3,"output_tokens":4,"total_tokens":7}}}`, 3, 4, 7, true)
-	f(`{"choices":[],"usage":null}`, 0, 0, 0, false)
-	f(`{"choices":[{"usage":{"prompt_tokens":3}}]}`, 0, 0, 0, false)
-	f(`{"usage":{"prompt_tokens":"3"}}`, 0, 0, 0, false)
-	f(`{}`, 0, 0, 0, false)
-}
-
-func TestFinishReason(t *testing.T) {
-	f := func(data string, want bool) {
-		t.Helper()
-		if FinishReason([]byte(data)) != want {
-			t.Errorf("%s: finished is %v", data, !want)
-		}
-	}
-	f(`{"choices":[{"finish_reason":null}]}`, false)
-	f(`{"choices":[{"finish_reason":null},{"finish_reason":"length"}]}`, true)
-	f(`{"choices":[{"delta":{"content":"\"finish_reason\""}}]}`, false)
-	f(`{"finish_reason":"stop"}`, false)
-	f(`{"choices":[]}`, false)
-}
-
 func BenchmarkEvent(b *testing.B) {
 	data := []byte(`{"id":"chatcmpl-123","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o-mini","system_fingerprint":"fp_1","choices":[{"index":0,"delta":{"content":" brown"},"logprobs":null,"finish_reason":null}],"usage":null}`)
 	b.Run("Useful", func(b *testing.B) {
@@ -109,16 +77,6 @@ func BenchmarkEvent(b *testing.B) {
 	b.Run("ErrorObject", func(b *testing.B) {
 		for b.Loop() {
 			_, _ = ErrorObject(data)
-		}
-	})
-	b.Run("Usage", func(b *testing.B) {
-		for b.Loop() {
-			_, _, _, _ = Usage(data)
-		}
-	})
-	b.Run("FinishReason", func(b *testing.B) {
-		for b.Loop() {
-			FinishReason(data)
 		}
 	})
 }

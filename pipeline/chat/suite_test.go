@@ -5,21 +5,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/headrace/headrace/tests/harness"
 )
 
-// suite is the directory of the JSON parsing test suite. Tests that need it
-// are skipped where it is missing.
+// suite is the directory of the JSON parsing test suite.
 func suite(t *testing.T) string {
 	t.Helper()
-	root := os.Getenv("HEADRACE_SHARED")
-	if root == "" {
-		root = filepath.Join("..", "..", "..", "shared")
-	}
-	dir := filepath.Join(root, "data", "http", "JSONTestSuite", "test_parsing")
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no JSON test suite: set HEADRACE_SHARED to the directory that holds data/http/JSONTestSuite (%v)", err)
-	}
-	return dir
+	return harness.Data(t, "http/JSONTestSuite/test_parsing")
 }
 
 func TestSuite(t *testing.T) {

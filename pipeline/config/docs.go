@@ -15,6 +15,7 @@ func Docs(reg Registry, name string) string {
 	var b strings.Builder
 	for _, s := range builtin() {
 		if name == "" || name == s.name {
+			s.known = reg
 			s.write(&b)
 		}
 	}
@@ -25,7 +26,7 @@ func Docs(reg Registry, name string) string {
 			}
 			c, _ := reg.find(section, n)
 			d, _ := describe(c.src) // what cannot be read is left out
-			article{c.name, c.Kind(), c.defaults, d}.write(&b)
+			article{c.name, c.Kind(), c.defaults, d, reg}.write(&b)
 		}
 	}
 	return strings.TrimPrefix(b.String(), "\n")
@@ -36,6 +37,7 @@ type article struct {
 	name, kind string
 	defaults   reflect.Value
 	*describer
+	known Registry // what settings can refer to
 }
 
 // builtin returns the sections of a file that no component defines.
@@ -43,9 +45,9 @@ func builtin() []article {
 	server, _ := describe(serverSource)
 	spec, _ := describe(specSource)
 	return []article{
-		{"server", "section", reflect.ValueOf(DefaultServer()), server},
-		{"models", "section: a mapping from names to models", reflect.ValueOf(modelSpec{}), spec},
-		{"routes", "section: a list of routes", reflect.ValueOf(routeSpec{}), spec},
+		{"server", "section", reflect.ValueOf(DefaultServer()), server, nil},
+		{"models", "section: a mapping from names to models", reflect.ValueOf(modelSpec{}), spec, nil},
+		{"routes", "section: a list of routes", reflect.ValueOf(routeSpec{}), spec, nil},
 	}
 }
 
@@ -84,7 +86,7 @@ func (a article) rows(t reflect.Type, defaults reflect.Value, prefix string, wit
 				shown = "`" + strings.Trim(string(text), `"`) + "`"
 			}
 		}
-		out = append(out, [5]string{prefix + f.key, typeWords(f.typ), shown, f.check.words(f.typ), a.field(f)})
+		out = append(out, [5]string{prefix + f.key, a.typeWords(f.typ), shown, f.check.words(f.typ), a.field(f)})
 		inner, nested, dflt := f.typ, prefix+f.key, v
 		for {
 			switch inner.Kind() {
@@ -109,6 +111,26 @@ func (a article) rows(t reflect.Type, defaults reflect.Value, prefix string, wit
 	return out
 }
 
+// typeWords says what may be written for a type: of a reference also which components
+// it can be to.
+func (a article) typeWords(t reflect.Type) string {
+	words := typeWords(t)
+	if !reflect.PointerTo(t).Implements(refType) {
+		return words
+	}
+	want, names := reflect.New(t).Interface().(reference).wants(), []string(nil)
+	for _, c := range a.known {
+		if c.iface.AssignableTo(want) {
+			names = append(names, c.name)
+		}
+	}
+	if len(names) == 0 {
+		return words
+	}
+	slices.Sort(names)
+	return words + " (" + strings.Join(slices.Compact(names), ", ") + ")"
+}
+
 // isSettings reports whether t is a struct that is written as a mapping of its
 // fields.
 func isSettings(t reflect.Type) bool {
@@ -128,7 +150,7 @@ func (r rules) words(t reflect.Type) string {
 	}
 	switch {
 	case r.min != "" && r.max != "":
-		out = append(out, low+" to "+high)
+		out = append(out, strings.TrimSuffix(low, characters)+" to "+high)
 	case r.min != "":
 		out = append(out, "at least "+low)
 	case r.max != "":

@@ -97,11 +97,14 @@ func (r rules) broken(v reflect.Value) string {
 	return ""
 }
 
+// characters stands behind bounds of texts.
+const characters = " characters long"
+
 // boundWords says a bound of a check tag as a file would.
 func boundWords(t reflect.Type, bound string) string {
 	switch t.Kind() {
 	case reflect.String:
-		return bound + " characters long"
+		return bound + characters
 	case reflect.Slice, reflect.Map:
 		return bound + " long"
 	}

@@ -176,7 +176,7 @@ func TestDocs(t *testing.T) {
 			}
 		}
 	}
-	f("kinds",
+	f("kinds", "| 2 to 5 characters long |",
 		"## kinds\n\n*plugin*\n\n`kinds` has a setting of every type.\n\n| setting | type | default | allowed | meaning |",
 		"| `int` | whole number | `3` | -5 to 10 | `int` is a whole number. |",
 		"| `mode` | text | `slow` | one of fast, slow |",
@@ -190,12 +190,12 @@ func TestDocs(t *testing.T) {
 		"| `inners[].name` | text |  | required |",
 		"| `by_name.*.weight` | whole number |",
 		"| `common` | text |")
-	f("pass", "| `store` | name of a cachestore |")
+	f("pass", "| `store` | name of a cachestore (memory) |")
 	f("nest", "| `each` | chain, one for each target |", "| `branches` | list of chains |")
 	f("guard", "| `closed` | true or false | `true` |")
-	f("index", "*index*", "| `embed` | name of a provider |  | required |")
+	f("index", "*index*", "| `embed` | name of a provider (answer) |  | required |")
 	f("server", "| `limits.max_body` | size | `32MiB` | 1KiB to 1GiB |")
-	f("models", "| `targets[].provider` | name of a provider |  | required |", "| `context_window` |")
+	f("models", "| `targets[].provider` | name of a provider (answer) |  | required |", "| `context_window` |")
 	f("routes", "| `match.path` |", "| `chain` | chain |")
 	f("", "## server", "## kinds", "## answer", "## memory", "## index")
 	if got := config.Docs(registry, "nothing"); got != "" {

@@ -19,8 +19,8 @@ import (
 	"github.com/headrace/headrace/pipeline"
 )
 
-// MaxQuery bounds a query, in bytes.
-const MaxQuery = 64 << 10
+// maxQuery bounds a query, in bytes.
+const maxQuery = 64 << 10
 
 // Check returns nil if query reads and does nothing else. It may call the
 // procedures in allowed, by their full names in lower case. The error is a
@@ -33,8 +33,8 @@ func Check(query string, allowed ...string) error {
 }
 
 func check(query string, allowed []string) error {
-	if len(query) > MaxQuery {
-		return fmt.Errorf("the query is longer than %d bytes", MaxQuery)
+	if len(query) > maxQuery {
+		return fmt.Errorf("the query is longer than %d bytes", maxQuery)
 	}
 	all, err := tokens(query)
 	if err != nil {

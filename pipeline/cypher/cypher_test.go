@@ -60,7 +60,7 @@ var writes = []string{
 	"RETURN \"'\" CREATE (n) // '\"",
 	"RETURN 1CREATE (n)", "RETURN 1.CREATE (n)", "RETURN 1. SET n.a=1", "RETURN [1][0..]SET n.a=1", "RETURN $a SET n.b=1",
 	"MATCH (n)\u00a0SET\u00a0n.a=1", "MATCH (n)\u3000SET\u3000n.a=1", "MATCH (n) SE\u200bT n.a=1", "RETURN 1 // x\u2028CREATE (n)", "RETURN 1\x00CREATE (n)", "RETURN '\xff' CREATE (n)",
-	"MATCH (n) RETURN n " + strings.Repeat(" ", MaxQuery),
+	"MATCH (n) RETURN n " + strings.Repeat(" ", maxQuery),
 }
 
 func TestReads(t *testing.T) {

@@ -131,14 +131,14 @@ func (t *Tally) Result(chain string) Result {
 		r.Scores = Scores{t.sum.Recall2 / n, t.sum.Recall5 / n, t.sum.Recall10 / n, t.sum.All10 / n, t.sum.NDCG10 / n}
 	}
 	for _, name := range t.stages {
-		r.Stages = append(r.Stages, Stage{name, Quantile(t.times[name], 0.5), Quantile(t.times[name], 0.95)})
+		r.Stages = append(r.Stages, Stage{name, quantile(t.times[name], 0.5), quantile(t.times[name], 0.95)})
 	}
 	return r
 }
 
-// Quantile is the smallest of times that a share q of them does not exceed, in
+// quantile is the smallest of times that a share q of them does not exceed, in
 // milliseconds.
-func Quantile(times []time.Duration, q float64) float64 {
+func quantile(times []time.Duration, q float64) float64 {
 	if len(times) == 0 {
 		return 0
 	}

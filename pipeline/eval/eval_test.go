@@ -62,7 +62,7 @@ func TestQuantile(t *testing.T) {
 		times = append(times, time.Duration(20-i)*time.Millisecond)
 	}
 	for q, want := range map[float64]float64{0.5: 10, 0.95: 19, 1: 20, 0: 1} {
-		if got := Quantile(times, q); got != want {
+		if got := quantile(times, q); got != want {
 			t.Errorf("%v: %v, want %v", q, got, want)
 		}
 	}

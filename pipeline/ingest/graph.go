@@ -46,7 +46,7 @@ func NewTitles(titles []string) *Titles {
 	t := &Titles{names: map[string]string{}}
 	for _, title := range titles {
 		name := Topic(title)
-		id := EntityID(name)
+		id := entityID(name)
 		if n := utf8.RuneCountInString(id); n < 2 || n < 3 && len(id) == n || len(id) > maxEntity {
 			continue
 		}
@@ -83,7 +83,7 @@ func Topic(title string) string {
 
 // Add implements Grapher.
 func (t *Titles) Add(p *Prepared) {
-	own := EntityID(Topic(p.Title))
+	own := entityID(Topic(p.Title))
 	for i := range p.Chunks {
 		if t.names[own] != "" {
 			p.Chunks[i].link(p.entity(t.names[own], topic))
@@ -241,7 +241,7 @@ func (t *Triples) Add(p *Prepared) {
 		}
 		p.mention(triple[0], 0)
 		p.mention(triple[2], 0)
-		if kind := RelationType(triple[1]); kind != "" {
+		if kind := relationType(triple[1]); kind != "" {
 			p.Relations = append(p.Relations, pipeline.Relation{Src: src, Dst: dst, Type: kind})
 		}
 	}
@@ -250,9 +250,9 @@ func (t *Triples) Add(p *Prepared) {
 	}
 }
 
-// RelationType makes of words like "published by" a name that every graph store
+// relationType makes of words like "published by" a name that every graph store
 // takes: PUBLISHED_BY. It is empty if there are no letters in them.
-func RelationType(words string) string {
+func relationType(words string) string {
 	var b bytes.Buffer
 	chars := 0
 	for _, r := range strings.ToUpper(norm.NFKC.String(words)) {

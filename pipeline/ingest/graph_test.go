@@ -78,7 +78,7 @@ func TestTriples(t *testing.T) {
 func TestRelationType(t *testing.T) {
 	f := func(words, want string) {
 		t.Helper()
-		if got := RelationType(words); got != want {
+		if got := relationType(words); got != want {
 			t.Errorf("%q: %q", words, got)
 		}
 	}

@@ -80,9 +80,9 @@ func above(context, text string) string {
 	return context + "\n" + text
 }
 
-// EntityID is the id of the entity called name: the same for all spellings that
+// entityID is the id of the entity called name: the same for all spellings that
 // differ in case, width and white space only.
-func EntityID(name string) string {
+func entityID(name string) string {
 	return squeeze(strings.ToLower(norm.NFKC.String(name)))
 }
 
@@ -91,7 +91,7 @@ const maxEntity = 1024
 
 // entity adds an entity and returns its id, or "" if name is none.
 func (p *Prepared) entity(name, kind string) string {
-	id := EntityID(name)
+	id := entityID(name)
 	if id == "" || len(id) > maxEntity {
 		return ""
 	}
@@ -117,7 +117,7 @@ func (p *Prepared) mention(name string, first int) {
 	}
 	found := false
 	for i := first; i < len(p.Chunks); i++ {
-		if len(p.Chunks) == first+1 || strings.Contains(EntityID(p.Chunks[i].Text), id) {
+		if len(p.Chunks) == first+1 || strings.Contains(entityID(p.Chunks[i].Text), id) {
 			p.Chunks[i].link(id)
 			found = true
 		}

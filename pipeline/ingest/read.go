@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// MaxFile is the size of the largest file that is read, in bytes.
-const MaxFile = 64 << 20
+// maxFile is the size of the largest file that is read, in bytes.
+const maxFile = 64 << 20
 
 // formats are how files are read, by the end of their names.
 var formats = map[string]func(file string, text string) ([]Document, error){
@@ -56,8 +56,8 @@ func Read(fsys fs.FS, name, prefix string) ([]Document, error) {
 	}
 	if info, err := fs.Stat(fsys, name); err != nil {
 		return nil, err
-	} else if info.Size() > MaxFile {
-		return nil, fmt.Errorf("%d bytes are more than the %d that a file may have", info.Size(), MaxFile)
+	} else if info.Size() > maxFile {
+		return nil, fmt.Errorf("%d bytes are more than the %d that a file may have", info.Size(), maxFile)
 	}
 	b, err := fs.ReadFile(fsys, name)
 	if err != nil {

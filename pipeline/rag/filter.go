@@ -258,4 +258,4 @@ func (p *filterParser) between(field string, raw []byte) (pipeline.Condition, er
 }
 
 // shorten cuts what a client wrote for a message.
-func shorten(b []byte) string { return cut(string(b), 40) }
+func shorten(b []byte) string { return Cut(string(b), 40) }

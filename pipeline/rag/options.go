@@ -12,7 +12,7 @@ import (
 
 // What a request may ask for at most.
 const (
-	MaxTopK = 100
+	maxTopK = 100
 	MaxHops = 3
 )
 
@@ -51,17 +51,17 @@ func body(ex *pipeline.Exchange, o *pipeline.RetrievalOptions) error {
 	if !ok {
 		return nil
 	}
-	if err := ParseOptions(o, raw); err != nil {
+	if err := parseOptions(o, raw); err != nil {
 		return err
 	}
 	ex.Request.Body = r.AppendEdit(nil, chat.Edit{Key: "rag"})
 	return nil
 }
 
-// ParseOptions reads a "rag" object, one valid JSON value, into o. Types are
+// parseOptions reads a "rag" object, one valid JSON value, into o. Types are
 // strict and unknown fields are refused: a misspelt filter must not widen what
 // is found.
-func ParseOptions(o *pipeline.RetrievalOptions, raw []byte) error {
+func parseOptions(o *pipeline.RetrievalOptions, raw []byte) error {
 	if string(raw) == "null" {
 		return nil
 	}
@@ -99,7 +99,7 @@ func option(o *pipeline.RetrievalOptions, key string, v []byte) (err error) {
 			return invalid(field, "the name of a collection")
 		}
 	case "top_k":
-		o.TopK, err = number(field, v, 1, MaxTopK)
+		o.TopK, err = number(field, v, 1, maxTopK)
 	case "rerank":
 		on, ok := chat.Bool(v)
 		if !ok {

@@ -112,7 +112,7 @@ func Question(ex *pipeline.Exchange) string {
 	} else {
 		text = turn(a.Turns)
 	}
-	return cut(strings.TrimSpace(string(text)), maxQuery)
+	return Cut(strings.TrimSpace(string(text)), maxQuery)
 }
 
 func turn(m *chat.Messages) []byte {

@@ -60,8 +60,8 @@ func Begin(ex *pipeline.Exchange) (*pipeline.Retrieval, error) {
 	return r, nil
 }
 
-// cut returns the first n characters of s.
-func cut(s string, n int) string {
+// Cut is the first n characters of s.
+func Cut(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}

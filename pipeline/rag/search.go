@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -238,14 +237,4 @@ func (f Fusion) Fuse(dense, sparse []pipeline.Passage, keep int) []pipeline.Pass
 		}
 	}
 	return out
-}
-
-// Finite reports whether every number of v is finite and one is not zero, as a
-// vector must be that a store is to take.
-func Finite(v []float32) bool {
-	sum := 0.0
-	for _, x := range v {
-		sum += float64(x) * float64(x)
-	}
-	return sum > 0 && !math.IsInf(sum, 0) && !math.IsNaN(sum)
 }

@@ -10,15 +10,15 @@ import (
 	"context"
 	_ "embed"
 	"errors"
-	"log/slog"
+	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/quiet"
 )
 
 //go:embed all.go
@@ -42,9 +42,9 @@ type Config struct {
 
 // Validate refuses branches that would do nothing.
 func (c Config) Validate() error {
-	for _, b := range c.Branches {
+	for i, b := range c.Branches {
 		if len(b) == 0 {
-			return errors.New("a branch is empty; it would find nothing")
+			return fmt.Errorf("branches[%d] is empty and would find nothing: give it a stage, or leave it out", i)
 		}
 	}
 	return nil
@@ -60,7 +60,7 @@ func (c Config) Build(_ context.Context, env config.Env) (pipeline.Handler, erro
 		return nil, err
 	}
 	return &handler{
-		timeout: c.Timeout, branches: c.Branches, require: c.Require, log: env.Log,
+		timeout: c.Timeout, branches: c.Branches, require: c.Require, log: quiet.New(env.Log),
 		ok: ended.WithLabelValues("ok"), failed: ended.WithLabelValues("failed"), late: ended.WithLabelValues("late"),
 	}, nil
 }
@@ -69,21 +69,9 @@ type handler struct {
 	timeout          time.Duration
 	branches         []pipeline.Chain
 	require          bool
-	log              *slog.Logger
+	log              *quiet.Log
 	ok, failed, late prometheus.Counter
 	running          sync.WaitGroup // goroutines that outlive their request
-	warned           atomic.Int64   // when the log was last written to, in Unix nanoseconds
-}
-
-// quiet is how long the log says nothing after a warning: a store that is
-// down fails every request. The metrics count on.
-const quiet = time.Second
-
-func (h *handler) warn(msg string, args ...any) {
-	now, last := time.Now().UnixNano(), h.warned.Load()
-	if now-last >= int64(quiet) && h.warned.CompareAndSwap(last, now) {
-		h.log.Warn(msg, args...)
-	}
 }
 
 // errLate is why a branch is stopped that took too long.

@@ -269,6 +269,6 @@ func TestProblems(t *testing.T) {
 		}
 	}
 	f("{}", `missing required setting "branches"`)
-	f("{ branches: [ [] ] }", "a branch is empty; it would find nothing")
+	f("{ branches: [ [] ] }", "branches[0] is empty")
 	f("{ branches: [ [ find: {} ] ], timeout: 0s }", "must be at least 1ms")
 }

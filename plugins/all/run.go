@@ -105,11 +105,11 @@ func (r *run) collect(ex *pipeline.Exchange, h *handler) {
 		switch b := &r.branches[i]; {
 		case !b.over:
 			h.late.Inc()
-			h.warn("branch is late; going on without it", "branch", i+1, "timeout", h.timeout)
+			h.log.Warn("branch is late; going on without it", "branch", i+1, "timeout", h.timeout)
 			j.degraded = append(j.degraded, "all:timeout")
 		case b.err != nil:
 			h.failed.Inc()
-			h.warn("branch failed; going on without it", "branch", i+1, "err", b.err, "stack", string(b.panic))
+			h.log.Warn("branch failed; going on without it", "branch", i+1, "error", b.err, "stack", string(b.panic))
 			j.degraded = append(j.degraded, "all:error")
 		default:
 			h.ok.Inc()

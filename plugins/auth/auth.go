@@ -11,7 +11,6 @@ import (
 	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/valyala/fasthttp"
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
@@ -132,7 +131,7 @@ func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeli
 	key := shown(&ex.Request.Header)
 	if len(key) == 0 {
 		h.missing.Inc()
-		return refuse(ex, errMissing)
+		return errMissing
 	}
 	tenant, policy, ok := h.owner(key)
 	switch {
@@ -141,10 +140,10 @@ func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeli
 		return next.Handle(ctx, ex)
 	case h.tenants != nil && ofTenant(key):
 		h.expired.Inc()
-		return refuse(ex, errExpired)
+		return errExpired
 	}
 	h.invalid.Inc()
-	return refuse(ex, errInvalid)
+	return errInvalid
 }
 
 // owner returns whose key it is, and what that may do.
@@ -160,9 +159,4 @@ func (h *handler) owner(key []byte) (tenant string, policy *pipeline.Policy, ok 
 		return "", nil, false
 	}
 	return h.tenants.Owner(d)
-}
-
-func refuse(ex *pipeline.Exchange, err error) error {
-	ex.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
-	return err
 }

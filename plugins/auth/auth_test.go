@@ -47,9 +47,6 @@ func ask(t *testing.T, c pipeline.Chain, headers ...string) (tenant string, err 
 	if passed != (err == nil) {
 		t.Errorf("%q: passed %v with error %v", headers, passed, err)
 	}
-	if err != nil && string(ex.Response.Header.Peek("WWW-Authenticate")) != "Bearer" {
-		t.Errorf("%q: refused without a challenge", headers)
-	}
 	return ex.Tenant, err
 }
 

@@ -11,6 +11,7 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -19,6 +20,7 @@ import (
 	"github.com/headrace/headrace/pipeline/chat"
 	"github.com/headrace/headrace/pipeline/config"
 	"github.com/headrace/headrace/pipeline/lru"
+	"github.com/headrace/headrace/pipeline/quiet"
 )
 
 //go:embed cache.go
@@ -62,10 +64,10 @@ type Config struct {
 // Validate refuses settings that contradict each other.
 func (c Config) Validate() error {
 	if len(c.Ops) == 0 {
-		return errors.New("ops is empty, so that nothing would be kept")
+		return errors.New("ops is empty, so that nothing would be kept; leave it out to keep all that can be")
 	}
 	if c.MaxTTL < c.TTL {
-		return errors.New("max_ttl is shorter than ttl")
+		return fmt.Errorf("ttl is %s, and max_ttl %s: raise max_ttl, which bounds it", c.TTL, c.MaxTTL)
 	}
 	return nil
 }
@@ -75,7 +77,7 @@ func (c Config) Build(_ context.Context, env config.Env) (pipeline.Handler, erro
 	h := &handler{
 		name: env.Name, ttl: c.TTL, maxTTL: c.MaxTTL, max: int(c.MaxEntry), optIn: c.OptIn,
 		maxTemperature: c.MaxTemperature, vary: append(vary[:len(vary):len(vary)], c.Vary...),
-		log: newLog(env.Log),
+		log: quiet.New(env.Log),
 	}
 	for _, op := range c.Ops {
 		h.ops[op.Operation] = true
@@ -98,7 +100,7 @@ type handler struct {
 	maxTemperature *float64
 	vary           []string
 	counts         counts
-	log            *limitedLog
+	log            *quiet.Log
 }
 
 // The values of the response header that says where an answer came from.

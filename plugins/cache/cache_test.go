@@ -291,7 +291,7 @@ func TestProblems(t *testing.T) {
 	}
 	f("{ ops: [] }", "ops is empty, so that nothing would be kept")
 	f("{ ops: [ chat, responses ] }", "one of chat, completions, embeddings, rerank")
-	f("{ ttl: 48h }", "max_ttl is shorter than ttl")
+	f("{ ttl: 48h }", "raise max_ttl")
 	f("{ ttl: 0s }", "must be at least 1s")
 	f("{ store: answers }", "answers")
 }

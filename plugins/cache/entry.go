@@ -57,7 +57,7 @@ func (h *handler) answer(ctx context.Context, ex *pipeline.Exchange, key pipelin
 	value, ok, err := h.store.Get(ctx, key)
 	if err != nil {
 		h.counts.failed.Inc()
-		h.log.warn("read from the cache", err)
+		h.log.Warn("read from the cache", "error", err)
 		return false
 	}
 	if !ok || len(value) < fixed || value[0] != format {

@@ -137,7 +137,7 @@ func (r *recorder) keep() {
 	// The client's context has no say: the answer is there, whoever waits.
 	if err := r.h.store.Set(context.Background(), r.key, entry, r.ttl); err != nil {
 		r.h.counts.failed.Inc()
-		r.h.log.warn("write to the cache", err)
+		r.h.log.Warn("write to the cache", "error", err)
 		return
 	}
 	r.h.counts.stored.Inc()

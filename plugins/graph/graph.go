@@ -19,6 +19,7 @@ import (
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/quiet"
 	"github.com/headrace/headrace/pipeline/rag"
 )
 
@@ -76,7 +77,7 @@ type Config struct {
 // Build implements config.Builder.
 func (c Config) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
 	h := &handler{
-		Config: c, walker: &rag.Walker{Graph: c.Store.Get()}, log: rag.NewLog(env.Log),
+		Config: c, walker: &rag.Walker{Graph: c.Store.Get()}, log: quiet.New(env.Log),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "headrace_graph_requests_total",
 			Help: "Requests by what the graph had for them: hit, empty, degraded (a part is missing), failed, off.",
@@ -100,7 +101,7 @@ type handler struct {
 	Config
 	from     rag.From
 	walker   *rag.Walker
-	log      *rag.Log
+	log      *quiet.Log
 	requests *prometheus.CounterVec
 	seconds  prometheus.Histogram
 }
@@ -146,7 +147,7 @@ func (h *handler) walk(ctx context.Context, ex *pipeline.Exchange, r *pipeline.R
 		err = errors.Join(found.Failed...)
 	}
 	if err != nil {
-		h.log.Warn("the graph could not be asked", err)
+		h.log.Warn("the graph could not be asked", "error", err)
 		r.Degraded = append(slices.Clip(r.Degraded), "graph:"+rag.Reason(within, err))
 		if h.OnError == "fail" {
 			h.requests.WithLabelValues("failed").Inc()

@@ -15,6 +15,7 @@ import (
 	"crypto/rand"
 	_ "embed"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -71,7 +72,7 @@ type Shares struct {
 // Validate refuses settings that contradict each other.
 func (c Config) Validate() error {
 	if sum := c.Shares.Text + c.Shares.Graph; sum > 1 || sum <= 0 {
-		return errors.New("shares add up to more than the whole, or to nothing")
+		return fmt.Errorf("shares: text %s and graph %s add up to %s; together they are more than 0%% and at most 100%%", c.Shares.Text, c.Shares.Graph, sum)
 	}
 	return nil
 }

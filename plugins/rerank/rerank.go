@@ -14,6 +14,7 @@ import (
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/quiet"
 	"github.com/headrace/headrace/pipeline/rag"
 )
 
@@ -44,7 +45,7 @@ type Config struct {
 // Build implements config.Builder.
 func (c Config) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
 	h := &handler{
-		Config: c, reranker: c.With.Get(), log: rag.NewLog(env.Log),
+		Config: c, reranker: c.With.Get(), log: quiet.New(env.Log),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "headrace_rerank_requests_total", Help: "Requests by how reranking went: ok, failed, off.",
 		}, []string{"result"}),
@@ -63,7 +64,7 @@ type handler struct {
 	Config
 	reranker pipeline.Reranker
 	legs     rag.Legs
-	log      *rag.Log
+	log      *quiet.Log
 	requests *prometheus.CounterVec
 	seconds  prometheus.Histogram
 }
@@ -127,7 +128,7 @@ func (h *handler) rank(ctx context.Context, ex *pipeline.Exchange, r *pipeline.R
 		return nil
 	}
 	h.requests.WithLabelValues("failed").Inc()
-	h.log.Warn("the passages could not be reranked", err)
+	h.log.Warn("the passages could not be reranked", "error", err)
 	r.Degraded = append(slices.Clip(r.Degraded), "rerank:"+rag.Reason(within, err))
 	if h.OnError == "fail" {
 		return rag.Unavailable(err)

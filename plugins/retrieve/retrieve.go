@@ -1,6 +1,6 @@
-// Package retrieve finds the passages of a collection that a chat request, or that
-// for a response or a completion, is about: by meaning, by words, or by both, fused by rank. The stages behind it
-// rank them anew and put them into the prompt.
+// Package retrieve finds the passages of a collection that a request for a chat, a
+// response or a completion is about: by meaning, by words, or by both, fused by rank.
+// The stages behind it rank them anew and put them into the prompt.
 //
 // A store or an embedder that fails costs the request what it would have found,
 // within the stage's time, and the request is marked as degraded.
@@ -17,6 +17,7 @@ import (
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/quiet"
 	"github.com/headrace/headrace/pipeline/rag"
 )
 
@@ -74,10 +75,10 @@ type Weights struct {
 // Validate refuses settings that contradict each other.
 func (c Config) Validate() error {
 	if c.Mode == "dense" && c.Embedder.IsZero() {
-		return errors.New("mode dense needs an embedder")
+		return errors.New("mode dense needs an embedder: set embedder, or mode: sparse")
 	}
 	if c.Weights.Dense+c.Weights.Sparse == 0 {
-		return errors.New("weights are both zero, so that nothing would be ranked")
+		return errors.New("weights are both zero, so that nothing would be ranked: raise one of them")
 	}
 	return nil
 }
@@ -87,7 +88,7 @@ func (c Config) Build(_ context.Context, env config.Env) (pipeline.Handler, erro
 	h := &handler{
 		Config: c,
 		search: &rag.Searcher{Store: c.Store.Get(), Fusion: rag.Fusion{K: c.RRFK, Dense: c.Weights.Dense, Sparse: c.Weights.Sparse}},
-		log:    rag.NewLog(env.Log),
+		log:    quiet.New(env.Log),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "headrace_retrieve_requests_total",
 			Help: "Requests by what was found for them: hit, empty, degraded (a part is missing), failed, off.",
@@ -111,7 +112,7 @@ type handler struct {
 	Config
 	mode     rag.Mode
 	search   *rag.Searcher
-	log      *rag.Log
+	log      *quiet.Log
 	requests *prometheus.CounterVec
 	seconds  prometheus.Histogram
 }
@@ -164,7 +165,7 @@ func (h *handler) find(ctx context.Context, ex *pipeline.Exchange, r *pipeline.R
 	r.Stages = append(r.Stages, pipeline.StageTime{Stage: "retrieve", Took: took})
 	if err != nil {
 		h.requests.WithLabelValues("failed").Inc()
-		h.log.Warn("nothing could be searched", err)
+		h.log.Warn("nothing could be searched", "error", err)
 		r.Degraded = append(slices.Clip(r.Degraded), "retrieve:"+rag.Reason(within, err))
 		if h.OnError == "fail" || r.Options.Switch == pipeline.RetrievalRequired {
 			return rag.Unavailable(err)

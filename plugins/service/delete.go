@@ -8,6 +8,7 @@ import (
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
 	"github.com/headrace/headrace/pipeline/detail"
+	"github.com/headrace/headrace/pipeline/quiet"
 	"github.com/headrace/headrace/pipeline/rag"
 )
 
@@ -26,13 +27,13 @@ type DeleteVectorConfig struct {
 
 // Build implements config.Builder.
 func (c DeleteVectorConfig) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
-	return &deleteVector{store: get(c.Store), log: rag.NewLog(env.Log)}, nil
+	return &deleteVector{store: get(c.Store), log: quiet.New(env.Log)}, nil
 }
 
 type deleteVector struct {
 	endpoint
 	store pipeline.VectorStore
-	log   *rag.Log
+	log   *quiet.Log
 }
 
 // Handle implements pipeline.Handler.
@@ -59,7 +60,7 @@ func (h *deleteVector) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipe
 		n, err = 0, nil // it is gone, which is what was asked for
 	}
 	if err != nil {
-		h.log.Warn("chunks could not be deleted", err)
+		h.log.Warn("chunks could not be deleted", "error", err)
 		return gone(ex, "delete_vector_error", err)
 	}
 	return reply(ex, deleted{OK: true, Deleted: n})
@@ -79,13 +80,13 @@ type DeleteGraphConfig struct {
 
 // Build implements config.Builder.
 func (c DeleteGraphConfig) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
-	return &deleteGraph{graph: get(c.Graph), log: rag.NewLog(env.Log)}, nil
+	return &deleteGraph{graph: get(c.Graph), log: quiet.New(env.Log)}, nil
 }
 
 type deleteGraph struct {
 	endpoint
 	graph pipeline.GraphStore
-	log   *rag.Log
+	log   *quiet.Log
 }
 
 // Handle implements pipeline.Handler.
@@ -106,7 +107,7 @@ func (h *deleteGraph) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipel
 	}
 	n, err := h.graph.DeleteDocument(ctx, rag.Tenant(ex), deref(doc))
 	if err != nil {
-		h.log.Warn("a graph could not be deleted", err)
+		h.log.Warn("a graph could not be deleted", "error", err)
 		return gone(ex, "delete_graph_error", err)
 	}
 	return reply(ex, deleted{OK: true, Deleted: n})

@@ -16,6 +16,7 @@ import (
 	"github.com/headrace/headrace/pipeline/cypher"
 	"github.com/headrace/headrace/pipeline/detail"
 	"github.com/headrace/headrace/pipeline/graphjson"
+	"github.com/headrace/headrace/pipeline/quiet"
 	"github.com/headrace/headrace/pipeline/rag"
 )
 
@@ -37,14 +38,14 @@ type UpsertConfig struct {
 
 // Build implements config.Builder.
 func (c UpsertConfig) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
-	return &upsertEndpoint{UpsertConfig: c, graph: get(c.Graph), log: rag.NewLog(env.Log)}, nil
+	return &upsertEndpoint{UpsertConfig: c, graph: get(c.Graph), log: quiet.New(env.Log)}, nil
 }
 
 type upsertEndpoint struct {
 	endpoint
 	UpsertConfig
 	graph pipeline.GraphStore
-	log   *rag.Log
+	log   *quiet.Log
 }
 
 // Handle implements pipeline.Handler.
@@ -80,7 +81,7 @@ func (h *upsertEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pi
 	}
 	done, err := h.graph.Write(ctx, g.Write(from))
 	if err != nil {
-		h.log.Warn("a graph could not be written", err)
+		h.log.Warn("a graph could not be written", "error", err)
 		return gone(ex, "neo4j_error", err)
 	}
 	out := upsertReply{OK: true, Nodes: done.Entities, Edges: done.Relations, Skipped: []graphjson.Edge{}}
@@ -158,7 +159,7 @@ type QueryConfig struct {
 
 // Build implements config.Builder.
 func (c QueryConfig) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
-	h := &queryEndpoint{QueryConfig: c, graph: get(c.Graph), log: rag.NewLog(env.Log)}
+	h := &queryEndpoint{QueryConfig: c, graph: get(c.Graph), log: quiet.New(env.Log)}
 	for _, p := range c.Procedures {
 		h.procedures = append(h.procedures, strings.ToLower(p))
 	}
@@ -170,7 +171,7 @@ type queryEndpoint struct {
 	QueryConfig
 	graph      pipeline.GraphQuerier
 	procedures []string
-	log        *rag.Log
+	log        *quiet.Log
 }
 
 // scope is what a key needs for queries.
@@ -199,7 +200,7 @@ func (h *queryEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pip
 		}
 	}
 	if err := cypher.Check(q.Text, h.procedures...); err != nil {
-		h.log.Warn("a query was refused", err)
+		h.log.Warn("a query was refused", "error", err)
 		return &pipeline.Error{Status: 400, Code: "unsafe_cypher", Fault: pipeline.CallerFault, Err: errUnsafe}
 	}
 	if h.graph == nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/headrace/headrace/pipeline/chat"
 	"github.com/headrace/headrace/pipeline/config"
 	"github.com/headrace/headrace/pipeline/detail"
+	"github.com/headrace/headrace/pipeline/quiet"
 	"github.com/headrace/headrace/pipeline/rag"
 )
 
@@ -46,7 +47,7 @@ type IndexConfig struct {
 
 // Build implements config.Builder.
 func (c IndexConfig) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
-	return &indexEndpoint{IndexConfig: c, store: get(c.Store), embedder: get(c.Embedder), graph: get(c.Graph), log: rag.NewLog(env.Log)}, nil
+	return &indexEndpoint{IndexConfig: c, store: get(c.Store), embedder: get(c.Embedder), graph: get(c.Graph), log: quiet.New(env.Log)}, nil
 }
 
 type indexEndpoint struct {
@@ -55,7 +56,7 @@ type indexEndpoint struct {
 	store    pipeline.VectorStore
 	embedder pipeline.Embedder
 	graph    pipeline.GraphStore
-	log      *rag.Log
+	log      *quiet.Log
 }
 
 // job is what one request wants written.
@@ -182,7 +183,7 @@ func (h *indexEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pip
 	}
 	done, err := h.store.Upsert(ctx, j.Upsert)
 	if err != nil {
-		h.log.Warn("chunks could not be written", err)
+		h.log.Warn("chunks could not be written", "error", err)
 		rag.Refused(err, h.embedder, j.texts, pipeline.ForStoring)
 		return gone(ex, "index_error", err)
 	}
@@ -190,7 +191,7 @@ func (h *indexEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pip
 	if p != nil {
 		n, err := h.store.Remove(ctx, j.Tenant, j.Collection, p.ids)
 		if err != nil {
-			h.log.Warn("chunks could not be removed", err)
+			h.log.Warn("chunks could not be removed", "error", err)
 			return gone(ex, "index_error", err)
 		}
 		out.Deleted = &n
@@ -208,7 +209,7 @@ func (h *indexEndpoint) link(ctx context.Context, j *job) error {
 	j.write.Tenant = j.Tenant
 	_, err := h.graph.Write(ctx, j.write)
 	if err != nil {
-		h.log.Warn("the entities of chunks could not be written", err)
+		h.log.Warn("the entities of chunks could not be written", "error", err)
 	}
 	return err
 }

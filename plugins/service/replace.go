@@ -79,7 +79,7 @@ func (h *indexEndpoint) clear(ctx context.Context, j *job, p *pruning) error {
 			continue
 		}
 		if _, err := h.graph.DeleteDocument(ctx, j.Tenant, doc); err != nil {
-			h.log.Warn("the graph of a document could not be removed", err)
+			h.log.Warn("the graph of a document could not be removed", "error", err)
 			return err
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/headrace/headrace/pipeline/pipetest"
 	"github.com/headrace/headrace/pipeline/rag"
 	"github.com/headrace/headrace/providers/embedded"
+	"github.com/headrace/headrace/tests/harness"
 )
 
 // readData reads a file of the data for measurements, which is no part of this
@@ -27,13 +28,9 @@ func readData(t *testing.T, name string, to any) {
 	if raced() || testing.Short() {
 		t.Skip("the quality of answers is measured without the race detector, which finds nothing here and takes long")
 	}
-	root := os.Getenv("HEADRACE_SHARED")
-	if root == "" {
-		root = "../../../shared"
-	}
-	b, err := os.ReadFile(filepath.Join(root, "data/retrieval", name))
+	b, err := os.ReadFile(harness.Data(t, filepath.Join("retrieval", name)))
 	if err != nil {
-		t.Skipf("no data to measure with: set HEADRACE_SHARED to the folder that holds data/retrieval (%v)", err)
+		t.Fatal(err)
 	}
 	// Written by Python, which takes NaN for JSON.
 	if err := json.Unmarshal(bytes.ReplaceAll(b, []byte(": NaN"), []byte(": null")), to); err != nil {

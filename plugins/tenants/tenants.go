@@ -13,8 +13,6 @@ import (
 	"log/slog"
 	"math"
 	"net/url"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -161,18 +159,19 @@ func reply(ex *pipeline.Exchange, status int, v any) error {
 	return nil
 }
 
-// maxNameLength bounds names, in characters.
-const maxNameLength = 255
+const (
+	maxName        = 255  // characters of a name
+	maxDescription = 4096 // and of a description
+	maxNames       = 1000 // scopes or collections of a tenant
+	maxList        = 1000 // tenants of one answer
+)
 
-// maxNames is how many scopes or collections a tenant may be given.
-const maxNames = 1000
-
-func tooLong(r *detail.Reader) {
-	r.Refuse("name", "string_too_long", fmt.Sprintf("String should have at most %d characters", maxNameLength), map[string]int{"max_length": maxNameLength})
+// bound refuses a text of more than most characters.
+func bound(r *detail.Reader, key, text string, most int) {
+	if utf8.RuneCountInString(text) > most {
+		r.Refuse(key, "string_too_long", fmt.Sprintf("String should have at most %d characters", most), map[string]int{"max_length": most})
+	}
 }
-
-// maxList bounds how many tenants one answer holds.
-const maxList = 1000
 
 func (h *handler) list(ctx context.Context, ex *pipeline.Exchange, query string) error {
 	values, _ := url.ParseQuery(query)
@@ -221,14 +220,13 @@ func (h *handler) create(ctx context.Context, ex *pipeline.Exchange) error {
 		return err
 	}
 	t := pipeline.Tenant{Name: r.NeedString("name")}
-	switch {
-	case r.Has("name") && t.Name == "":
+	if r.Has("name") && t.Name == "" {
 		r.Refuse("name", "string_too_short", "String should have at least 1 character", map[string]int{"min_length": 1})
-	case utf8.RuneCountInString(t.Name) > maxNameLength:
-		tooLong(r)
 	}
+	bound(r, "name", t.Name, maxName)
 	if d := r.OptString("description"); d != nil {
-		t.Description = (*d)[:min(len(*d), 4<<10)]
+		t.Description = *d
+		bound(r, "description", t.Description, maxDescription)
 	}
 	t.Policy.Scopes, t.Policy.Collections = r.OptStrings("scopes", maxNames), r.OptStrings("collections", maxNames)
 	if err := r.Err(); err != nil {
@@ -287,9 +285,8 @@ func (h *handler) createKey(ctx context.Context, ex *pipeline.Exchange, id strin
 			return err
 		}
 		if s := r.OptString("name"); s != nil {
-			if k.Name = *s; utf8.RuneCountInString(k.Name) > maxNameLength {
-				tooLong(r)
-			}
+			k.Name = *s
+			bound(r, "name", k.Name, maxName)
 		}
 		if raw := r.Raw("expires_at"); raw != nil {
 			var wrong *notMoment
@@ -322,66 +319,6 @@ func (h *handler) createKey(ctx context.Context, ex *pipeline.Exchange, id strin
 		Expires *time.Time `json:"expires_at"`
 	}{made.ID, made.Tenant, made.Key, orNull(made.Name), made.Created, expires})
 }
-
-// A notMoment is what pydantic calls that which is no point in time.
-type notMoment struct{ kind, msg, why string }
-
-var (
-	noMoment   = &notMoment{"datetime_type", "Input should be a valid datetime", ""}
-	badMoment  = &notMoment{"datetime_from_date_parsing", "Input should be a valid datetime or date, ", "such as 2030-01-31T12:00:00Z"}
-	lateMoment = &notMoment{"datetime_parsing", "Input should be a valid datetime, ", "dates after 9999 are not supported as unix timestamps"}
-	oldMoment  = &notMoment{"datetime_parsing", "Input should be a valid datetime, ", "dates before 1600 are not supported as unix timestamps"}
-)
-
-// moment reads a point in time as pydantic does: in one of ISO 8601's forms, in UTC
-// where it names no zone, or as seconds since 1970, or milliseconds where that many
-// seconds would be after the year 2600.
-func moment(raw []byte) (time.Time, *notMoment) {
-	text, ok := chat.Text(raw)
-	if !ok && raw[0] != '-' && (raw[0] < '0' || raw[0] > '9') {
-		return time.Time{}, noMoment
-	}
-	if !ok || seconds.MatchString(text) {
-		if !ok {
-			text = string(raw)
-		}
-		const year2600 = 2e10
-		n, _ := strconv.ParseFloat(text, 64) // an infinity if it is too large
-		if math.Abs(n) > year2600 {
-			n /= 1000
-		}
-		switch {
-		case n >= year10000:
-			return time.Time{}, lateMoment
-		case n < year1600:
-			return time.Time{}, oldMoment
-		}
-		return time.UnixMicro(int64(n * 1e6)).UTC(), nil
-	}
-	if len(text) > len(time.DateOnly) {
-		day, clock := text[:len(time.DateOnly)], text[len(time.DateOnly)+1:]
-		if strings.IndexByte("Tt _", text[len(day)]) >= 0 {
-			text = day + "T" + strings.Replace(clock, "z", "Z", 1)
-		}
-	}
-	for _, layout := range [...]string{
-		time.RFC3339, "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05", "2006-01-02T15:04Z07:00", "2006-01-02T15:04Z0700", "2006-01-02T15:04", time.DateOnly,
-	} {
-		if t, err := time.Parse(layout, text); err == nil && t.Unix() < year10000 {
-			return t.UTC(), nil
-		}
-	}
-	return time.Time{}, badMoment
-}
-
-// Bounds of what a number of seconds may mean, and of what can be written as a time.
-const (
-	year1600  = -11_676_096_000
-	year10000 = 253_402_300_800
-)
-
-// seconds is a text that pydantic takes for a number of them.
-var seconds = regexp.MustCompile(`^[+-]?[0-9]+(?:\.[0-9]*)?$`)
 
 func (h *handler) revoke(ctx context.Context, ex *pipeline.Exchange, id, key string) error {
 	parsed, err := uuid.Parse(key)

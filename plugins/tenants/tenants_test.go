@@ -80,6 +80,16 @@ func field(t *testing.T, said, name string) string {
 	return s
 }
 
+// A description is kept as it is, or refused: it had been cut in silence, and within a
+// character.
+func TestDescription(t *testing.T) {
+	r := start(t)
+	long := strings.Repeat("é", 4096)
+	made := r.want("POST /admin/tenants", `{"name":"Acme","description":"`+long+`"}`, 201, long)
+	r.want("GET /admin/tenants/"+field(t, made, "tenant_id"), "", 200, long)
+	r.want("POST /admin/tenants", `{"name":"Acme","description":"`+long+`x"}`, 422, `"loc":["body","description"],"msg":"String should have at most 4096 characters"`)
+}
+
 func TestLife(t *testing.T) {
 	r := start(t)
 	made := r.want("POST /admin/tenants", `{"name":"Acme","scopes":["graph:query"]}`, 201, `"name":"Acme","description":null,"api_key":"sk-`)

@@ -132,7 +132,7 @@ func (s *store) readPoints(ctx context.Context, yield func([]loaded)) error {
 }
 
 // signed and unsigned look at the same bytes in two ways. Copying 768 of them
-// for each point would be a good part of the start; see BenchmarkOpen.
+// for each point would be a good part of the start, which TestLarge times.
 func signed(b []byte) []int8 {
 	return unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(b))), len(b)) //nolint:gosec // the same bytes, as many
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/providers/embedded"
+	"github.com/headrace/headrace/tests/harness"
 )
 
 // shared reads a file of the test data beside the module.
@@ -21,14 +22,7 @@ func shared(t *testing.T, path string, into any) {
 	if embedded.RaceDetector {
 		t.Skip("takes a minute with the race detector, which it has nothing to show")
 	}
-	root := os.Getenv("HEADRACE_SHARED")
-	if root == "" {
-		root = "../../../shared"
-	}
-	raw, err := os.ReadFile(filepath.Join(root, "data/retrieval", path))
-	if os.IsNotExist(err) {
-		t.Skipf("no test data: %v", err)
-	}
+	raw, err := os.ReadFile(harness.Data(t, filepath.Join("retrieval", path)))
 	if err == nil {
 		// Written by Python, which takes NaN for JSON.
 		err = json.Unmarshal(bytes.ReplaceAll(raw, []byte(": NaN"), []byte(": null")), into)

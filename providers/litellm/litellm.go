@@ -130,7 +130,7 @@ func (c Config) Validate() error {
 		}
 	}
 	if c.Azure != nil && c.Azure.Deployment != "" && c.Azure.APIVersion == "" {
-		return errors.New("azure: deployment is only used together with api_version; set both or neither")
+		return errors.New("azure: a deployment is named in paths with an api_version only; set api_version too, or leave deployment out")
 	}
 	for _, f := range c.fields() {
 		switch {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/rag"
 )
 
 const (
@@ -118,7 +119,7 @@ type wording struct {
 }
 
 func wordingOf(question string) wording {
-	w := wording{text: normal(firstRunes(question, maxRunes))}
+	w := wording{text: normal(rag.Cut(question, maxRunes))}
 	inside := false
 	for i, r := range w.text {
 		end := i + utf8.RuneLen(r)
@@ -181,7 +182,7 @@ func (w *wording) longest(known func(string) bool) []string {
 // terms is a question for the full-text index: nothing but letters and digits,
 // so that nothing in it is syntax; empty if there are none.
 func terms(tenant, question string) string {
-	fields := strings.FieldsFunc(strings.ToLower(firstRunes(question, maxRunes)), func(r rune) bool {
+	fields := strings.FieldsFunc(strings.ToLower(rag.Cut(question, maxRunes)), func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.Is(unicode.Mn, r)
 	})
 	if len(fields) == 0 {
@@ -189,15 +190,6 @@ func terms(tenant, question string) string {
 	}
 	// The tenant's own word is required but scores nothing.
 	return "+scope:" + scopeOf(tenant) + "^0 +(" + strings.Join(fields[:min(len(fields), maxTerms)], " ") + ")"
-}
-
-func firstRunes(s string, n int) string {
-	for i := range s {
-		if n--; n < 0 {
-			return s[:i]
-		}
-	}
-	return s
 }
 
 func spaceless(r rune) bool {

@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"log/slog"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -16,13 +14,14 @@ import (
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/quiet"
 )
 
 // Store is a Neo4j server as a pipeline.GraphStore and pipeline.GraphQuerier.
 type Store struct {
 	config    Config
 	driver    driver.DriverWithContext
-	log       *slog.Logger
+	log       *quiet.Log
 	bookmarks driver.BookmarkManager
 	plans     *lru.Cache[[sha256.Size]byte, time.Time] // when that of a client's query was last found harmless
 
@@ -36,14 +35,13 @@ type Store struct {
 	seconds *prometheus.HistogramVec
 	calls   *prometheus.CounterVec
 	again   *prometheus.CounterVec
-	warned  atomic.Int64 // when a failure was last logged, in Unix seconds
 }
 
 type row = map[string]any
 
 func newStore(c Config, d driver.DriverWithContext, env config.Env) (*Store, error) {
 	s := &Store{
-		config: c, driver: d, log: env.Log, schema: make(chan struct{}), late: make(chan struct{}, 1),
+		config: c, driver: d, log: quiet.New(env.Log), schema: make(chan struct{}), late: make(chan struct{}, 1),
 		bookmarks: driver.NewBookmarkManager(driver.BookmarkManagerConfig{}),
 	}
 	s.plans, _ = lru.New[[sha256.Size]byte, time.Time](judged) // fails for no size but zero
@@ -124,11 +122,8 @@ func (s *Store) observe(call string, began time.Time, outcome string) {
 	s.calls.WithLabelValues(call, outcome).Inc()
 }
 
-// warn writes at most one line a second; the counter has the rest.
 func (s *Store) warn(call string, err error) {
-	if now, last := time.Now().Unix(), s.warned.Load(); now > last && s.warned.CompareAndSwap(last, now) {
-		s.log.Warn("the graph store failed", "call", call, "error", err)
-	}
+	s.log.Warn("the graph store failed", "call", call, "error", err)
 }
 
 // wrapped makes the parameters of a statement members of one, $p: the server plans a

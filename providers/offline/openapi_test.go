@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -12,18 +11,15 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/tests/harness"
 )
 
 // spec compiles schemas of OpenAI's own description of its API.
 func spec(t *testing.T) func(name string) *jsonschema.Schema {
 	t.Helper()
-	shared := os.Getenv("HEADRACE_SHARED")
-	if shared == "" {
-		shared = filepath.Join("..", "..", "..", "shared")
-	}
-	raw, err := os.ReadFile(filepath.Join(shared, "data", "http", "openai-openapi", "openapi.yaml"))
+	raw, err := os.ReadFile(harness.Data(t, "http/openai-openapi/openapi.yaml"))
 	if err != nil {
-		t.Skipf("no description of the API: set HEADRACE_SHARED to the folder with the test data (%v)", err)
+		t.Fatal(err)
 	}
 	var doc map[string]any
 	if err := yaml.Unmarshal(raw, &doc); err != nil {

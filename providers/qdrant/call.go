@@ -3,9 +3,7 @@ package qdrant
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,13 +13,14 @@ import (
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/quiet"
 )
 
 // Store is a Qdrant server as a pipeline.VectorStore.
 type Store struct {
 	config  Config
 	client  *client.Client
-	log     *slog.Logger
+	log     *quiet.Log
 	schemas sync.Map // collection on the server -> schema
 	slots   chan struct{}
 
@@ -34,11 +33,10 @@ type Store struct {
 
 	seconds *prometheus.HistogramVec
 	calls   *prometheus.CounterVec
-	warned  atomic.Int64 // when a failure was last logged, in Unix seconds
 }
 
 func newStore(c Config, conn *client.Client, env config.Env) (*Store, error) {
-	s := &Store{config: c, client: conn, log: env.Log, slots: make(chan struct{}, c.MaxCalls)}
+	s := &Store{config: c, client: conn, log: quiet.New(env.Log), slots: make(chan struct{}, c.MaxCalls)}
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.seconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "headrace_qdrant_call_seconds", Help: "How long calls to the vector store took.",
@@ -113,10 +111,7 @@ func (s *Store) observe(name string, began time.Time, err error) {
 	if err == nil || status.Code(err) == codes.NotFound || s.base.Err() != nil {
 		return
 	}
-	// One line a second tells enough; the counter has the rest.
-	if now, last := time.Now().Unix(), s.warned.Load(); now > last && s.warned.CompareAndSwap(last, now) {
-		s.log.Warn("the vector store failed", "call", name, "error", err)
-	}
+	s.log.Warn("the vector store failed", "call", name, "error", err)
 }
 
 // failure turns what the client library returned into what callers may see:

@@ -12,6 +12,7 @@ import (
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/ask"
 	"github.com/headrace/headrace/pipeline/chat"
+	"github.com/headrace/headrace/pipeline/rag"
 )
 
 // maxAnswer bounds what an upstream may answer.
@@ -127,7 +128,7 @@ func (r *reranker) body(tei bool, query string, texts []string, places []int) []
 		if n > 0 {
 			b = append(b, ',')
 		}
-		b = appendText(b, first(texts[i], r.MaxChars))
+		b = appendText(b, rag.Cut(texts[i], r.MaxChars))
 	}
 	if tei {
 		return append(b, `],"truncate":true}`...)
@@ -138,20 +139,6 @@ func (r *reranker) body(tei bool, query string, texts []string, places []int) []
 
 func appendText(b []byte, s string) []byte {
 	return chat.AppendString(b, bytes.ToValidUTF8([]byte(s), []byte("\uFFFD")))
-}
-
-// first returns the first n characters of s.
-func first(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for i := range s {
-		if n == 0 {
-			return s[:i]
-		}
-		n--
-	}
-	return s
 }
 
 // blank gives texts that were not scored, for there is nothing in them, a score

@@ -3,12 +3,17 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -130,4 +135,114 @@ func TestRetrieveErrors(t *testing.T) {
 	f(g.Root+"/v1/retrieve", "", 405, `"code":"method_not_allowed"`)
 	f(g.Root+"/retrieve", "", 405, `{"detail":"Method Not Allowed"}`)
 	f(g.Root+"/v1/rag/contexts/x", `{}`, 405, "POST is not allowed on a context; use GET")
+}
+
+// docs/api.md lists the codes of errors that the sources have, and no others.
+func TestErrorCodes(t *testing.T) {
+	t.Parallel()
+	root := harness.Root(t)
+	doc, err := os.ReadFile(filepath.Join(root, "docs", "api.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, ok := strings.Cut(string(doc), "\n## Codes of errors\n")
+	if !ok {
+		t.Fatal("docs/api.md has no section of codes")
+	}
+	listed := map[string]bool{}
+	for row := range strings.Lines(table) {
+		if cells := strings.Split(row, "|"); len(cells) > 2 {
+			for _, m := range regexp.MustCompile("`([a-z0-9_]+)`").FindAllStringSubmatch(cells[2], -1) {
+				listed[m[1]] = true
+			}
+		}
+	}
+	used := codes(t, root)
+	if len(used) < 50 {
+		t.Fatalf("only %d codes were found in the sources", len(used))
+	}
+	for code, at := range used {
+		if !listed[code] {
+			t.Errorf("%s: the code %s is not listed in docs/api.md", at, code)
+		}
+	}
+	for code := range listed {
+		if used[code] == "" {
+			t.Errorf("docs/api.md lists the code %s, which nothing has", code)
+		}
+	}
+}
+
+// codes are the codes of errors in the sources, each with a place where it stands: the
+// members Code, and what is given to functions that make such errors.
+func codes(t *testing.T, root string) map[string]string {
+	t.Helper()
+	makers := []string{"Fail", "FailField", "refuse", "failure", "invalid", "failed", "gone"}
+	code := regexp.MustCompile(`^(overloaded|[a-z][a-z0-9]*(_[a-z0-9]+)+)$`)
+	out, files := map[string]string{}, token.NewFileSet()
+	note := func(e ast.Expr) {
+		if lit, ok := e.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+			if s, err := strconv.Unquote(lit.Value); err == nil && code.MatchString(s) {
+				out[s] = files.Position(lit.Pos()).String()
+			}
+		}
+	}
+	called := func(e ast.Expr) string {
+		switch f := e.(type) {
+		case *ast.Ident:
+			return f.Name
+		case *ast.SelectorExpr:
+			return f.Sel.Name
+		}
+		return ""
+	}
+	visit := func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.KeyValueExpr:
+			if called(n.Key) == "Code" {
+				note(n.Value)
+			}
+		case *ast.AssignStmt:
+			for i, to := range n.Lhs {
+				if called(to) == "Code" && len(n.Rhs) == len(n.Lhs) {
+					note(n.Rhs[i])
+				}
+			}
+		case *ast.CompositeLit:
+			if n.Type != nil && called(n.Type) == "violation" && len(n.Elts) > 1 {
+				note(n.Elts[1])
+			}
+		case *ast.CallExpr:
+			if slices.Contains(makers, called(n.Fun)) {
+				for _, arg := range n.Args[:min(len(n.Args), 2)] {
+					note(arg)
+				}
+			}
+		}
+		return true
+	}
+	// Those of the test kits and of the offline model, which is an upstream, are not the gateway's.
+	others := []string{"pipetest", "storetest", "ragtest", "offline", "testdata"}
+	for _, dir := range []string{"pipeline", "plugins", "providers", "proxy"} {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir() && slices.Contains(others, d.Name()):
+				return filepath.SkipDir
+			case d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
+				return nil
+			}
+			f, err := parser.ParseFile(files, path, nil, parser.SkipObjectResolution)
+			if err != nil {
+				return err
+			}
+			ast.Inspect(f, visit)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
 }

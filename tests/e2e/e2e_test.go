@@ -149,8 +149,10 @@ func TestDefaults(t *testing.T) {
 	if a := send(t, g.Admin+"/metrics", ""); a.StatusCode != 200 || !strings.Contains(a.body, "headrace_") {
 		t.Errorf("metrics: %v", a)
 	}
-	if a := send(t, g.Admin+"/debug/pprof/cmdline", ""); a.StatusCode != 200 {
-		t.Errorf("profiles: %v", a)
+	for path, want := range map[string]string{"/debug/pprof/": "goroutine", "/debug/pprof": "goroutine", "/debug/pprof/cmdline": "headrace"} {
+		if a := send(t, g.Admin+path, ""); a.StatusCode != 200 || !strings.Contains(a.body, want) {
+			t.Errorf("%s: %v", path, a)
+		}
 	}
 	for _, path := range []string{"/metrics", "/debug/pprof/cmdline"} {
 		if a := send(t, g.Root+path, ""); a.StatusCode == 200 {
@@ -327,7 +329,7 @@ func TestKeys(t *testing.T) {
 				t.Errorf("%s%s without a key: %v", file, path, a)
 			}
 		}
-		if a := chat(t, g, "m", "hi"); a.StatusCode != 401 || !strings.Contains(a.body, `"authentication_error"`) {
+		if a := chat(t, g, "m", "hi"); a.StatusCode != 401 || !strings.Contains(a.body, `"authentication_error"`) || a.Header.Get("WWW-Authenticate") != `Bearer realm="headrace"` {
 			t.Errorf("%s without a key: %v", file, a)
 		}
 		if a := chat(t, g, "m", "hi", "Authorization", "Bearer "+harness.Key, "X-Headrace-Skip", "auth"); a.StatusCode != 200 {

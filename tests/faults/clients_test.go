@@ -146,7 +146,7 @@ func TestSlowReader(t *testing.T) {
 // request, or the key, goes. TestMain looks at the address they all name.
 func TestSSRF(t *testing.T) {
 	t.Parallel()
-	b, err := os.ReadFile(shared(t, "data/http/ssrf/targets.txt"))
+	b, err := os.ReadFile(harness.Data(t, "http/ssrf/targets.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func TestSSRF(t *testing.T) {
 // TestNaughtyStrings: as keys they are refused, as names of models passed on.
 func TestNaughtyStrings(t *testing.T) {
 	t.Parallel()
-	b, err := os.ReadFile(shared(t, "data/http/naughty-strings/blns.json"))
+	b, err := os.ReadFile(harness.Data(t, "http/naughty-strings/blns.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func (r *rig) post(marker, body string) result {
 // TestJSONBodies: what is JSON arrives byte for byte, what is not is refused.
 func TestJSONBodies(t *testing.T) {
 	t.Parallel()
-	names, err := filepath.Glob(filepath.Join(shared(t, "data/http/JSONTestSuite/test_parsing"), "*.json"))
+	names, err := filepath.Glob(filepath.Join(harness.Data(t, "http/JSONTestSuite/test_parsing"), "*.json"))
 	if err != nil || len(names) < 300 {
 		t.Fatalf("%d files, %v", len(names), err)
 	}

@@ -96,20 +96,6 @@ func plainBinary(t testing.TB) string {
 	return plain.dir + "/headrace"
 }
 
-// shared is the folder of test data that is not part of the source tree.
-func shared(t testing.TB, path string) string {
-	t.Helper()
-	dir := os.Getenv("HEADRACE_SHARED")
-	if dir == "" {
-		dir = filepath.Join(harness.Root(t), "..", "shared")
-	}
-	path = filepath.Join(dir, path)
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("no test data: %v (HEADRACE_SHARED names the folder)", err)
-	}
-	return path
-}
-
 // write makes a configuration file and returns its path.
 func write(t testing.TB, text string) string {
 	t.Helper()

@@ -4,7 +4,11 @@ package graph
 import (
 	"bufio"
 	"bytes"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,6 +78,69 @@ func short(path string) string {
 		return "."
 	}
 	return strings.TrimPrefix(path, module)
+}
+
+// The map in CONTRIBUTING.md has every package of the pipeline.
+func TestMap(t *testing.T) {
+	root := harness.Root(t)
+	doc, err := os.ReadFile(filepath.Join(root, "CONTRIBUTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, listed, _ := strings.Cut(string(doc), "\npipeline/ ")
+	listed, _, _ = strings.Cut(listed, "\nplugins/ ")
+	folders, err := os.ReadDir(filepath.Join(root, "pipeline"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range folders {
+		if f.IsDir() && !regexp.MustCompile(`(?m)^  (\w+, )*`+f.Name()+`(, \w+)*   ?`).MatchString(listed) {
+			t.Errorf("CONTRIBUTING.md does not say what pipeline/%s is", f.Name())
+		}
+	}
+}
+
+// Every module that is asked for by name has a line in DESIGN.md, and no other has one.
+func TestDependencies(t *testing.T) {
+	root := harness.Root(t)
+	read := func(name string) string {
+		t.Helper()
+		b, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	_, table, _ := strings.Cut(read("DESIGN.md"), "\n## Dependencies\n")
+	var listed []string
+	for row := range strings.Lines(table) {
+		if cells := strings.Split(row, "|"); len(cells) > 3 && strings.Contains(cells[1], "/") {
+			for name := range strings.SplitSeq(cells[1], ",") {
+				listed = append(listed, strings.TrimSpace(name))
+			}
+		}
+	}
+	var direct []string
+	for line := range strings.Lines(read("go.mod")) {
+		if m := regexp.MustCompile(`^\t(\S+) v\S+\n$`).FindStringSubmatch(line); m != nil {
+			direct = append(direct, strings.TrimPrefix(m[1], "github.com/"))
+		}
+	}
+	// A line may name the package of a module that is used.
+	of := func(module, name string) bool { return fits(module, name) || fits(module+"/", name) }
+	for _, module := range direct {
+		if !slices.ContainsFunc(listed, func(name string) bool { return of(module, name) }) {
+			t.Errorf("%s has no line in DESIGN.md that says what it is for", module)
+		}
+	}
+	for _, name := range listed {
+		if !slices.ContainsFunc(direct, func(module string) bool { return of(module, name) }) {
+			t.Errorf("DESIGN.md has a line for %s, which go.mod does not ask for", name)
+		}
+	}
+	if len(direct) < 15 {
+		t.Errorf("go.mod asks for %v only", direct)
+	}
 }
 
 func check(t *testing.T, from, to string) {

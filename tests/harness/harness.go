@@ -62,6 +62,21 @@ func Root(t testing.TB) string {
 	}
 }
 
+// Data returns the path of test data that is not part of the source tree, below the
+// folder data of HEADRACE_SHARED, or of ../shared. A test without it is skipped.
+func Data(t testing.TB, path string) string {
+	t.Helper()
+	dir := os.Getenv("HEADRACE_SHARED")
+	if dir == "" {
+		dir = filepath.Join(Root(t), "..", "shared")
+	}
+	path = filepath.Join(dir, "data", path)
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("no test data: %v (HEADRACE_SHARED names the folder that holds data)", err)
+	}
+	return path
+}
+
 var built struct {
 	once sync.Once
 	path string

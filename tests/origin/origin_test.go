@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -23,6 +22,7 @@ import (
 	"github.com/headrace/headrace/pipeline/config"
 	"github.com/headrace/headrace/plugins/standard"
 	"github.com/headrace/headrace/proxy"
+	"github.com/headrace/headrace/tests/harness"
 )
 
 // A recorded is one request and its answer.
@@ -50,13 +50,9 @@ type pad struct {
 // load reads recorded cases, or skips the test where there are none.
 func load(t *testing.T, name string) (all []recorded) {
 	t.Helper()
-	dir := os.Getenv("HEADRACE_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared")
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "data", "origin", name))
+	b, err := os.ReadFile(harness.Data(t, "origin/"+name))
 	if err != nil {
-		t.Skipf("the recorded cases are not here (set HEADRACE_SHARED to the folder that has them): %v", err)
+		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(b)) {
 		var r recorded

@@ -23,7 +23,7 @@ var Plugin = config.Define[pipeline.Handler]("guard", Config{Status: 400}, sourc
 
 // Config refuses requests whose prompt contains a banned word.
 type Config struct {
-	// Words are refused wherever they appear in a message, in any case.
+	// Words are refused wherever they appear in a prompt, in any case.
 	Words []string `yaml:"words" check:"required"`
 	// Status is returned for a refused request.
 	Status int `yaml:"status" check:"min=400,max=499"`
@@ -45,20 +45,25 @@ type handler struct {
 
 var errBanned = errors.New("the prompt contains a word that is not allowed here")
 
+// prompts are the members that hold one: of chats, responses and completions.
+var prompts = [...]string{"messages", "input", "instructions", "prompt"}
+
 // Handle implements pipeline.Handler.
 func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
-	if ex.Op != pipeline.OpChat {
+	if !ex.Op.Answers() { // there is no prompt
 		return next.Handle(ctx, ex)
 	}
 	request, err := ex.Chat() // scanned once, whoever asks first
 	if err != nil {
 		return err
 	}
-	// The text is looked at as the model will read it, not as JSON spells it.
-	var messages any
-	raw, _ := request.Member("messages")
-	if json.Unmarshal(raw, &messages) == nil && h.banned(messages) {
-		return &pipeline.Error{Status: h.status, Code: "prompt_refused", Param: "messages", Fault: pipeline.PolicyFault, Err: errBanned}
+	for _, key := range prompts {
+		// The text is looked at as the model will read it, not as JSON spells it.
+		var prompt any
+		raw, _ := request.Member(key)
+		if json.Unmarshal(raw, &prompt) == nil && h.banned(prompt) {
+			return &pipeline.Error{Status: h.status, Code: "prompt_refused", Param: key, Fault: pipeline.PolicyFault, Err: errBanned}
+		}
 	}
 	return next.Handle(ctx, ex)
 }
