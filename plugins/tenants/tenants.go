@@ -110,7 +110,7 @@ func (h *handler) route(ctx context.Context, ex *pipeline.Exchange, method strin
 		case "GET":
 			return h.one(ctx, ex, path[0])
 		case "DELETE":
-			return h.setStatus(ctx, ex, path[0], "deleted")
+			return h.remove(ctx, ex, path[0])
 		}
 	case len(path) == 2 && path[1] == "status":
 		if allow = "PUT"; method == "PUT" {
@@ -161,14 +161,17 @@ func reply(ex *pipeline.Exchange, status int, v any) error {
 	return nil
 }
 
-// maxNameLength bounds names, in characters.
-const maxNameLength = 255
+// maxName and maxDescription bound what tenants and keys are called, in characters.
+const (
+	maxName        = 255
+	maxDescription = 1000
+)
 
 // maxNames is how many scopes or collections a tenant may be given.
 const maxNames = 1000
 
-func tooLong(r *detail.Reader) {
-	r.Refuse("name", "string_too_long", fmt.Sprintf("String should have at most %d characters", maxNameLength), map[string]int{"max_length": maxNameLength})
+func tooLong(r *detail.Reader, field string, most int) {
+	r.Refuse(field, "string_too_long", fmt.Sprintf("String should have at most %d characters", most), map[string]int{"max_length": most})
 }
 
 // maxList bounds how many tenants one answer holds.
@@ -224,11 +227,13 @@ func (h *handler) create(ctx context.Context, ex *pipeline.Exchange) error {
 	switch {
 	case r.Has("name") && t.Name == "":
 		r.Refuse("name", "string_too_short", "String should have at least 1 character", map[string]int{"min_length": 1})
-	case utf8.RuneCountInString(t.Name) > maxNameLength:
-		tooLong(r)
+	case utf8.RuneCountInString(t.Name) > maxName:
+		tooLong(r, "name", maxName)
 	}
 	if d := r.OptString("description"); d != nil {
-		t.Description = (*d)[:min(len(*d), 4<<10)]
+		if t.Description = *d; utf8.RuneCountInString(*d) > maxDescription {
+			tooLong(r, "description", maxDescription)
+		}
 	}
 	t.Policy.Scopes, t.Policy.Collections = r.OptStrings("scopes", maxNames), r.OptStrings("collections", maxNames)
 	if err := r.Err(); err != nil {
@@ -252,16 +257,71 @@ func (h *handler) one(ctx context.Context, ex *pipeline.Exchange, id string) err
 	if err != nil {
 		return err
 	}
-	return reply(ex, 200, public(t))
+	out := struct {
+		tenant
+		Keys  []tenantKey `json:"api_keys"`
+		Stats *int        `json:"stats"` // never told, and known to clients
+	}{public(t), []tenantKey{}, nil}
+	for _, k := range t.Keys {
+		out.Keys = append(out.Keys, publicKey(k))
+	}
+	return reply(ex, 200, out)
 }
 
-func (h *handler) status(ctx context.Context, ex *pipeline.Exchange, id string) error {
-	r, err := detail.Read(ex)
+// tenantKey is a key without its secret.
+type tenantKey struct {
+	ID      string     `json:"key_id"`
+	Tenant  string     `json:"tenant_id"`
+	Prefix  string     `json:"key_prefix"`
+	Name    *string    `json:"name"`
+	Created time.Time  `json:"created_at"`
+	Expires *time.Time `json:"expires_at"`
+	Used    *time.Time `json:"last_used_at"` // not noted: a request would write to the disk
+	Status  string     `json:"status"`       // active or revoked
+}
+
+func publicKey(k pipeline.TenantKey) tenantKey {
+	out := tenantKey{ID: k.ID, Tenant: k.Tenant, Prefix: "sk-" + k.Tenant, Name: orNull(k.Name), Created: k.Created, Expires: orNever(k.Expires), Status: "active"}
+	if k.Revoked {
+		out.Status = "revoked"
+	}
+	return out
+}
+
+// orNever is t, or null in place of no time.
+func orNever(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// remove deletes a tenant.
+func (h *handler) remove(ctx context.Context, ex *pipeline.Exchange, id string) error {
+	t, err := h.store.SetTenantStatus(ctx, id, "deleted")
 	if err != nil {
 		return err
 	}
+	return reply(ex, 200, map[string]any{
+		"status": t.Status, "tenant_id": t.ID, "job_id": nil,
+		"message": fmt.Sprintf("Tenant %s is deleted: its keys open nothing any more, and what it has stored stays.", t.ID),
+	})
+}
+
+func (h *handler) status(ctx context.Context, ex *pipeline.Exchange, id string) error {
+	missing := detail.Invalid(detail.Problem{Type: "missing", Loc: []any{"body", "status"}, Msg: "Field required"})
+	r, err := detail.Read(ex)
+	if e, ok := errors.AsType[*pipeline.Error](err); ok && e.Code == "invalid_request" {
+		return missing // it is the only field of this body, which is all that FastAPI knows of it
+	}
+	if err != nil {
+		return err
+	}
+	if r.Raw("status") == nil {
+		return missing
+	}
 	status := r.NeedString("status")
-	if r.Has("status") && status != "active" && status != "suspended" && status != "deleted" {
+	if status != "active" && status != "suspended" && status != "deleted" {
 		const want = "'active', 'suspended' or 'deleted'"
 		r.Refuse("status", "enum", "Input should be "+want, map[string]string{"expected": want})
 	}
@@ -280,38 +340,32 @@ func (h *handler) setStatus(ctx context.Context, ex *pipeline.Exchange, id, stat
 }
 
 func (h *handler) createKey(ctx context.Context, ex *pipeline.Exchange, id string) error {
-	k := pipeline.TenantKey{Tenant: id}
-	if len(ex.Request.Body) > 0 {
-		r, err := detail.Read(ex)
-		if err != nil {
-			return err
+	k := pipeline.TenantKey{Tenant: id, Name: "api-key"}
+	r, err := detail.Read(ex)
+	if err != nil {
+		return err
+	}
+	if s := r.OptString("name"); s != nil && *s != "" {
+		if k.Name = *s; utf8.RuneCountInString(k.Name) > maxName {
+			tooLong(r, "name", maxName)
 		}
-		if s := r.OptString("name"); s != nil {
-			if k.Name = *s; utf8.RuneCountInString(k.Name) > maxNameLength {
-				tooLong(r)
+	}
+	if raw := r.Raw("expires_at"); raw != nil {
+		var wrong *notMoment
+		if k.Expires, wrong = moment(raw); wrong != nil {
+			var why any
+			if wrong.why != "" {
+				why = map[string]string{"error": wrong.why}
 			}
+			r.Refuse("expires_at", wrong.kind, wrong.msg+wrong.why, why)
 		}
-		if raw := r.Raw("expires_at"); raw != nil {
-			var wrong *notMoment
-			if k.Expires, wrong = moment(raw); wrong != nil {
-				var why any
-				if wrong.why != "" {
-					why = map[string]string{"error": wrong.why}
-				}
-				r.Refuse("expires_at", wrong.kind, wrong.msg+wrong.why, why)
-			}
-		}
-		if err := r.Err(); err != nil {
-			return err
-		}
+	}
+	if err := r.Err(); err != nil {
+		return err
 	}
 	made, err := h.store.CreateKey(ctx, k)
 	if err != nil {
 		return err
-	}
-	var expires *time.Time
-	if !made.Expires.IsZero() {
-		expires = &made.Expires
 	}
 	return reply(ex, 201, struct {
 		ID      string     `json:"key_id"`
@@ -320,7 +374,7 @@ func (h *handler) createKey(ctx context.Context, ex *pipeline.Exchange, id strin
 		Name    *string    `json:"name"`
 		Created time.Time  `json:"created_at"`
 		Expires *time.Time `json:"expires_at"`
-	}{made.ID, made.Tenant, made.Key, orNull(made.Name), made.Created, expires})
+	}{made.ID, made.Tenant, made.Key, orNull(made.Name), made.Created, orNever(made.Expires)})
 }
 
 // A notMoment is what pydantic calls that which is no point in time.
