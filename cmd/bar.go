@@ -16,6 +16,7 @@ type bar struct {
 	out      io.Writer
 	terminal bool
 	last     time.Time
+	waiting  bool // as was shown last
 }
 
 // Between two signs of life: on a terminal, and elsewhere.
@@ -38,10 +39,10 @@ func (b *bar) show(p ingest.Progress) {
 	if b.terminal {
 		wait = redraw
 	}
-	if time.Since(b.last) < wait {
+	if time.Since(b.last) < wait && (p.Waiting == "" || b.waiting) {
 		return
 	}
-	b.last = time.Now()
+	b.last, b.waiting = time.Now(), p.Waiting != ""
 	b.draw(p)
 }
 
@@ -53,6 +54,9 @@ const wrapOff, wrapOn = "\x1b[?7l", "\x1b[?7h"
 
 func (b *bar) draw(p ingest.Progress) {
 	text := fmt.Sprintf("%d of %d files, %d chunks written, %d unchanged, %d failed", p.Files, p.AllFiles, p.New, p.Unchanged, len(p.Failed))
+	if p.Waiting != "" {
+		text += "; " + p.Waiting
+	}
 	if !b.terminal {
 		fmt.Fprintln(b.out, text)
 		return

@@ -44,26 +44,42 @@ func (n *entityName) UnmarshalJSON(b []byte) error {
 
 // lines reads a JSONL file: one document on each line, or several lines of the
 // same doc_id, which are its parts, in that order. A document without an id is
-// called after its line.
+// called after its line. If a line is wrong, nothing of the file is taken.
 func lines(file, text string) ([]Document, error) {
 	var docs []Document
-	at := 0
+	var wrong []string
+	at, more := 0, 0
 	for raw := range strings.Lines(text) {
 		at++
 		if strings.TrimSpace(raw) == "" {
 			continue
 		}
 		d, err := parseLine(raw)
-		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", at, err)
+		switch {
+		case err == nil:
+		case len(wrong) < maxWrong:
+			wrong = append(wrong, fmt.Sprintf("line %d: %v", at, err))
+			continue
+		default:
+			more++
+			continue
 		}
 		if d.ID == "" {
 			d.ID = fmt.Sprintf("%s#%d", file, at)
 		}
 		docs = append(docs, d)
 	}
+	if more > 0 {
+		wrong = append(wrong, fmt.Sprintf("and %d more", more))
+	}
+	if wrong != nil {
+		return nil, errors.New(strings.Join(wrong, "; "))
+	}
 	return docs, nil
 }
+
+// maxWrong is how many wrong lines of a file are told.
+const maxWrong = 5
 
 func parseLine(raw string) (Document, error) {
 	var l line
