@@ -44,6 +44,9 @@ func (c *evalCmd) Run(e *env) error {
 	if (c.Config != "") != (c.Collection != "") {
 		return errors.New("--config and --collection go together: chains of your own ask a collection that is there already")
 	}
+	if c.Limit < 0 {
+		return fmt.Errorf("--limit %d: it is how many questions are asked, or 0 for all", c.Limit)
+	}
 	set, err := c.load()
 	if err != nil {
 		return err
@@ -120,7 +123,11 @@ func (c *evalCmd) load() (*eval.Set, error) {
 	} else if dir == "" {
 		dir = "."
 	}
-	return eval.Load(os.DirFS(dir), name, c.Format, c.Collection == "")
+	set, err := eval.Load(os.DirFS(dir), name, c.Format, c.Collection == "")
+	if err != nil {
+		return nil, fmt.Errorf("--set %s: %w", c.Set, err)
+	}
+	return set, nil
 }
 
 // A named is a chain and what it is called.

@@ -161,6 +161,9 @@ func TestEval(t *testing.T) {
 	f(`no chain "magic"; there is: sparse, sparse+graph`, "--chain", "magic")
 	f("go together", "--collection", "kb")
 	f("nowhere", "--set", "nowhere")
+	f("--limit -1: ", "--limit=-1")
+	dir := t.TempDir()
+	f("--set "+dir+": its format is not told by the names of its files: headrace has questions.jsonl, ", "--set", dir)
 }
 
 const extracting = `

@@ -86,7 +86,7 @@ func parseLine(raw string) (Document, error) {
 	dec := json.NewDecoder(strings.NewReader(raw))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&l); err != nil {
-		return Document{}, plainly(err)
+		return Document{}, Plainly(err, "a document")
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return Document{}, errors.New("there is more than one JSON value")
@@ -109,23 +109,30 @@ func parseLine(raw string) (Document, error) {
 	return d, nil
 }
 
-// plainly says what the decoder has against a line without its words for our types.
-func plainly(err error) error {
+// Plainly says what the decoder has against JSON without its words for our types. what
+// is what an object there is called: a document.
+func Plainly(err error, what string) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		switch want := e.Type.Kind(); {
-		case e.Field == "":
-			return fmt.Errorf("a document is an object, not %s", e.Value)
-		case want == reflect.String:
-			return fmt.Errorf("%q is a text, not %s", e.Field, e.Value)
-		default:
-			return fmt.Errorf("%q is a list, not %s", e.Field, e.Value)
+		kind := "a list"
+		switch e.Type.Kind() {
+		case reflect.String:
+			kind = "a text"
+		case reflect.Struct, reflect.Map:
+			kind = "an object"
 		}
+		if e.Field == "" {
+			return fmt.Errorf("%s is %s, not %s", what, kind, e.Value)
+		}
+		return fmt.Errorf("%q is %s, not %s", strings.ToLower(e.Field), kind, e.Value)
 	}
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		return fmt.Errorf("there is no member %s; a document has id, doc_id, title, text, url, metadata and entities", name)
 	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, ok := errors.AsType[*json.SyntaxError](err); ok && err.Error() == endOfInput || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("the line ends within its JSON value")
 	}
 	return err
 }
+
+// endOfInput is what the decoder says of a text that ends too soon.
+const endOfInput = "unexpected end of JSON input"
