@@ -57,6 +57,8 @@ func Read(fsys fs.FS, name, prefix string) ([]Document, error) {
 	}
 	if info, err := fs.Stat(fsys, name); err != nil {
 		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, errors.New("is no regular file; name one, or a folder")
 	} else if info.Size() > MaxFile {
 		return nil, fmt.Errorf("%d bytes are more than the %d that a file may have", info.Size(), MaxFile)
 	}

@@ -92,6 +92,9 @@ func TestReadRefuses(t *testing.T) {
 	f("a.txt", "\xff\xfea\x00", "in UTF-16; save it as UTF-8")
 	f("a\xff.txt", "a", "the name of the file is not in UTF-8")
 	f("a.pdf", "x", ".pdf")
+	if _, err := Read(fstest.MapFS{"a.md": {Mode: fs.ModeNamedPipe}}, "a.md", ""); err == nil || !strings.Contains(err.Error(), "no regular file") {
+		t.Error("a pipe, which may never end:", err)
+	}
 	f("a.jsonl", "{\"text\":\"a\"}\n{\"txt\":\"b\"}", `line 2: there is no member "txt"; a document has id`)
 	f("a.jsonl", "{\"text\":\"a\"}\n[1]\n\n{}\n", `line 2: a document is an object, not array; line 4: "text" is missing or empty`)
 	f("a.jsonl", strings.Repeat("1\n", 7), "line 5: a document is an object, not number; and 2 more")

@@ -222,6 +222,13 @@ func (r *run) write(ctx context.Context, batch []*Prepared) {
 		r.err = cmp.Or(r.err, err)
 		return
 	}
+	alone := rejected(err)
+	if alone && len(batch) > 1 { // for what is in one of them, perhaps
+		for i := range batch {
+			r.write(ctx, batch[i:i+1])
+		}
+		return
+	}
 	if err != nil {
 		for _, d := range batch {
 			r.fail(d.Source, err)
@@ -239,6 +246,8 @@ func (r *run) write(ctx context.Context, batch []*Prepared) {
 				p.Documents++
 			}
 		}
+	} else if alone {
+		r.inRow = 0 // the next one may be taken
 	} else if r.inRow++; r.inRow == patience && r.err == nil {
 		r.err = fmt.Errorf("%d batches in a row could not be written; the last: %w", patience, err)
 		close(r.broken)
@@ -262,6 +271,18 @@ func later(err error) (wait time.Duration, ok bool) {
 		return e.RetryAfter, e.Status == 429 || e.Status == 502 || e.Status == 503 || e.Status == 504
 	}
 	return 0, false
+}
+
+// rejected reports whether it was for what is in the documents that they were not
+// written.
+func rejected(err error) bool {
+	status := 0
+	if e, ok := errors.AsType[*refusal](err); ok {
+		status = e.status
+	} else if e, ok := errors.AsType[*pipeline.Error](err); ok && e.Fault == pipeline.CallerFault {
+		status = e.Status
+	}
+	return status == 400 || status == 413 || status == 422
 }
 
 // wait waits before a batch is written again, and says so. It reports false if ctx has

@@ -312,8 +312,24 @@ func TestLater(t *testing.T) {
 	f(2, busy, 0, 14*time.Second, 3, 0, nil)
 	f(99, busy, 0, (7+7+7+8+16+32)*time.Second, 7, 2, nil)
 	f(99, busy, 10*time.Second, 10*time.Second, 2, 0, ingest.ErrInterrupted)
-	f(1, &pipeline.Error{Status: 409}, 0, 0, 1, 2, nil)
+	f(1, &pipeline.Error{Status: 409, Fault: pipeline.CallerFault}, 0, 0, 1, 2, nil)
 	f(1, errors.New("disk full"), 0, 0, 1, 2, nil)
+}
+
+// A document that is rejected takes no others with it, however many there are.
+func TestRejected(t *testing.T) {
+	s, _ := open(t)
+	p, err := ingest.Run(t.Context(), files(many(20)), gate{s, func(docs []*ingest.Prepared) error {
+		for _, d := range docs {
+			if d.ID[2] == '5' || d.ID < "004" {
+				return fmt.Errorf("write: %w", &pipeline.Error{Status: 422, Fault: pipeline.CallerFault, Err: errors.New("too long")})
+			}
+		}
+		return nil
+	}}, options())
+	if err != nil || len(p.Failed) != 6 || p.New != 14 || p.Documents != 14 {
+		t.Errorf("%d written, failed %v, %v", p.New, p.Failed, err)
+	}
 }
 
 // A scripted sink fails as it is told to.
