@@ -34,6 +34,18 @@ func TestBar(t *testing.T) {
 	}
 }
 
+// An evaluation shows how far it is while it takes long, and nothing once it is done.
+func TestBarAsked(t *testing.T) {
+	var out buffer
+	b := bar{out: &out, terminal: true}
+	b.asked("sparse", 5, 10)
+	b.asked("sparse", 6, 10) // too soon
+	b.clear()
+	if got, want := out.String(), "\r\x1b[K\x1b[?7l[##########          ] chain sparse: 5 of 10 questions\x1b[?7h\r\x1b[K"; got != want {
+		t.Errorf("%q", got)
+	}
+}
+
 // Files that failed together are one line, and not hundreds.
 func TestTold(t *testing.T) {
 	var out buffer

@@ -85,8 +85,10 @@ func (c *evalCmd) Run(e *env) error {
 		fmt.Fprintf(e.err, "%s: %d gold documents are not in the set and count as not found; the first: %q\n", set.Name, len(unknown), unknown[0])
 	}
 	r := report{Set: set.Name, Passages: m.passages, Questions: len(set.Questions)}
+	bar := newBar(e.err)
 	for _, chain := range chains {
-		result, err := m.measure(ctx, chain)
+		result, err := m.measure(ctx, chain, bar)
+		bar.clear()
 		if err != nil {
 			return fmt.Errorf("chain %s: %w", chain.name, err)
 		}
@@ -235,9 +237,10 @@ func (m *measuring) index(ctx context.Context, s *config.Snapshot) error {
 }
 
 // measure asks every question of one chain, one after the other.
-func (m *measuring) measure(ctx context.Context, n named) (eval.Result, error) {
+func (m *measuring) measure(ctx context.Context, n named, b *bar) (eval.Result, error) {
 	var t eval.Tally
-	for _, q := range m.set.Questions {
+	for i, q := range m.set.Questions {
+		b.asked(n.name, i, len(m.set.Questions))
 		if ctx.Err() != nil {
 			return eval.Result{}, errors.New("interrupted")
 		}
