@@ -49,6 +49,9 @@ func (c *evalCmd) Run(e *env) error {
 	if c.Index && c.Config == "" {
 		return errors.New("--index goes with --config: the built-in file indexes the set anyway")
 	}
+	if c.Limit < 0 {
+		return fmt.Errorf("--limit %d: it is how many questions are asked, or 0 for all", c.Limit)
+	}
 	set, err := c.load()
 	if err != nil {
 		return err
@@ -87,8 +90,10 @@ func (c *evalCmd) Run(e *env) error {
 		fmt.Fprintf(e.err, "%s: %d gold documents are not in the set and count as not found; the first: %q\n", set.Name, len(unknown), unknown[0])
 	}
 	r := report{Set: set.Name, Passages: m.passages, Questions: len(set.Questions)}
+	bar := newBar(e.err)
 	for _, chain := range chains {
-		result, err := m.measure(ctx, chain)
+		result, err := m.measure(ctx, chain, bar)
+		bar.clear()
 		if err != nil {
 			return fmt.Errorf("chain %s: %w", chain.name, err)
 		}
@@ -128,7 +133,11 @@ func (c *evalCmd) load() (*eval.Set, error) {
 	} else if dir == "" {
 		dir = "."
 	}
-	return eval.Load(os.DirFS(dir), name, c.Format, c.indexes())
+	set, err := eval.Load(os.DirFS(dir), name, c.Format, c.indexes())
+	if err != nil {
+		return nil, fmt.Errorf("--set %s: %w", c.Set, err)
+	}
+	return set, nil
 }
 
 // A named is a chain and what it is called.
@@ -236,9 +245,10 @@ func (m *measuring) index(ctx context.Context, s *config.Snapshot) error {
 }
 
 // measure asks every question of one chain, one after the other.
-func (m *measuring) measure(ctx context.Context, n named) (eval.Result, error) {
+func (m *measuring) measure(ctx context.Context, n named, b *bar) (eval.Result, error) {
 	var t eval.Tally
-	for _, q := range m.set.Questions {
+	for i, q := range m.set.Questions {
+		b.asked(n.name, i, len(m.set.Questions))
 		if ctx.Err() != nil {
 			return eval.Result{}, errors.New("interrupted")
 		}

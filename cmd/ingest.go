@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -47,8 +48,8 @@ type ingestCmd struct {
 
 // Run ingests. It fails if any file does.
 func (c *ingestCmd) Run(e *env) error {
-	if c.Size < 50 || c.Overlap < 0 || c.Overlap >= c.Size || c.Batch < 1 || c.Parallel < 1 {
-		return fmt.Errorf("chunks of %d characters that share %d, %d at once in %d batches: a chunk has 50 characters or more and shares less than it has, and the rest is 1 or more", c.Size, c.Overlap, c.Batch, c.Parallel)
+	if err := c.check(); err != nil {
+		return err
 	}
 	files, closed, err := c.files(e)
 	if err != nil {
@@ -86,9 +87,7 @@ func (c *ingestCmd) Run(e *env) error {
 	if done.Without > 0 {
 		fmt.Fprintf(e.out, "%d chunks in which no model found a graph\n", done.Without)
 	}
-	for _, f := range append(closed, done.Failed...) {
-		fmt.Fprintf(e.err, "failed: %v\n", f)
-	}
+	told(e.err, append(closed, done.Failed...))
 	switch {
 	case err != nil:
 		return err
@@ -98,6 +97,47 @@ func (c *ingestCmd) Run(e *env) error {
 		return fmt.Errorf("%d folders could not be listed", len(closed))
 	}
 	return nil
+}
+
+// check refuses flags that make no sense.
+func (c *ingestCmd) check() error {
+	switch {
+	case c.Size < 50:
+		return fmt.Errorf("--size %d: a chunk has 50 characters or more", c.Size)
+	case c.Overlap < 0 || c.Overlap >= c.Size:
+		return fmt.Errorf("--overlap %d: a chunk shares less than the %d characters that it has, and 0 or more", c.Overlap, c.Size)
+	case c.Batch < 1:
+		return fmt.Errorf("--batch %d: 1 chunk or more is written at once", c.Batch)
+	case c.Parallel < 1:
+		return fmt.Errorf("--parallel %d: 1 batch or more is written at the same time", c.Parallel)
+	case c.Collection == "" || len(c.Collection) > 200:
+		return fmt.Errorf("--collection %.20q: a collection has a name of 1 to 200 bytes", c.Collection)
+	case c.Tenant == "":
+		return errors.New(`--tenant "": the documents are somebody's; without keys that is default`)
+	}
+	return nil
+}
+
+// told says what failed. Files that failed together, for one reason, are one line.
+func told(out io.Writer, failed []*ingest.FileError) {
+	var reasons []string
+	files := map[string][]string{}
+	for _, f := range failed {
+		why := f.Err.Error()
+		if files[why] == nil {
+			reasons = append(reasons, why)
+		}
+		files[why] = append(files[why], f.File)
+	}
+	const most = 3
+	for _, why := range reasons {
+		names := files[why]
+		some := strings.Join(names[:min(len(names), most)], ", ")
+		if n := len(names) - most; n > 0 {
+			some += fmt.Sprintf(" and %d more", n)
+		}
+		fmt.Fprintf(out, "failed: %s: %s\n", some, why)
+	}
 }
 
 // files finds what to ingest, and notes what is passed over. closed are folders that
@@ -116,7 +156,7 @@ func (c *ingestCmd) files(e *env) (files []ingest.File, closed []*ingest.FileErr
 			return nil, nil, err
 		}
 		if !info.IsDir() {
-			files = append(files, ingest.File{FS: os.DirFS(filepath.Dir(path)), Name: filepath.Base(path)})
+			files = append(files, ingest.File{FS: os.DirFS(filepath.Dir(path)), Name: filepath.Base(path), Path: path})
 			continue
 		}
 		fsys := os.DirFS(path)
@@ -127,8 +167,11 @@ func (c *ingestCmd) files(e *env) (files []ingest.File, closed []*ingest.FileErr
 		for _, dir := range unlisted {
 			closed = append(closed, &ingest.FileError{File: filepath.Join(path, dir.File), Err: dir.Err})
 		}
+		if len(names) == 0 {
+			fmt.Fprintf(e.err, "nothing to read: %s: no txt, md, html or jsonl file in it\n", path)
+		}
 		for _, name := range names {
-			files = append(files, ingest.File{FS: fsys, Name: name})
+			files = append(files, ingest.File{FS: fsys, Name: name, Path: filepath.Join(path, name)})
 		}
 		for _, name := range skipped {
 			fmt.Fprintf(e.err, "skipped: %s: no txt, md, html or jsonl file, or a link to one\n", filepath.Join(path, name))

@@ -63,7 +63,7 @@ func TestIngest(t *testing.T) {
 	f(0, "0 chunks written, 2 unchanged", "", docs)
 	f(0, "0 chunks written, 1 unchanged", "", filepath.Join(docs, "weir.md"))
 	write(t, docs, "bad.txt", "\xff")
-	f(1, "2 unchanged", "failed: bad.txt: is not text in UTF-8: byte 0xFF in line 1; save it as UTF-8\nheadrace: 1 of 3 files failed", docs)
+	f(1, "2 unchanged", "failed: "+filepath.Join(docs, "bad.txt")+": is not text in UTF-8: byte 0xFF in line 1; save it as UTF-8\nheadrace: 1 of 3 files failed", docs)
 	f(1, "", "name files or folders")
 	f(1, "", "name files or folders", "--sample", docs)
 	f(1, "", "nowhere", filepath.Join(dir, "nowhere"))
@@ -77,7 +77,17 @@ func TestIngest(t *testing.T) {
 	if status != 1 || !strings.Contains(errOut, "keeps everything in memory") {
 		t.Errorf("a store in memory: %d %s", status, errOut)
 	}
-	f(1, "", "shares less than it has", "--size", "100", "--overlap", "100", docs)
+	f(1, "", "--overlap 100: a chunk shares less than the 100 characters", "--size", "100", "--overlap", "100", docs)
+	f(1, "", "--size 49: ", "--size", "49", docs)
+	f(1, "", "--batch 0: ", "--batch", "0", docs)
+	f(1, "", "--parallel 0: ", "--parallel", "0", docs)
+	f(1, "", `--collection "": `, "--collection", "", docs)
+	f(1, "", `--tenant "": `, "--tenant", "", docs)
+	empty := filepath.Join(docs, "empty")
+	if err := os.Mkdir(empty, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f(0, "0 documents", "nothing to read: "+empty, empty)
 	f(0, "28 documents: 28 chunks written", "", "--sample", "--graph", "titles", "--collection", "sample", "--size", "4000")
 
 	write(t, dir, "questions.jsonl", `{"question":"What is a low dam?","gold":["weir.md"]}`)
@@ -160,6 +170,9 @@ func TestEval(t *testing.T) {
 	f("go together", "--collection", "kb")
 	f("--index goes with --config", "--index")
 	f("nowhere", "--set", "nowhere")
+	f("--limit -1: ", "--limit=-1")
+	dir := t.TempDir()
+	f("--set "+dir+": its format is not told by the names of its files: headrace has questions.jsonl, ", "--set", dir)
 }
 
 const extracting = `
@@ -218,7 +231,7 @@ func TestIngestExtracts(t *testing.T) {
 		}
 	}
 	failing.Store(1)
-	f(0, 1, `failed: people.txt: extract a graph from chunk 1 of "people.txt"`)
+	f(0, 1, `people.txt: extract a graph from chunk 1 of "people.txt"`)
 	failing.Store(0)
 	f(1, 0, "1 documents: 1 chunks written, 0 unchanged, 2 mentions")
 	f(0, 0, "0 chunks written, 1 unchanged")

@@ -24,6 +24,7 @@ type Tenant struct {
 	Created     time.Time
 	Updated     time.Time
 	Policy      Policy
+	Keys        []TenantKey // where one tenant is asked for, the oldest first
 }
 
 // A TenantKey is one key of a tenant. The key itself is known only when it is
@@ -35,6 +36,7 @@ type TenantKey struct {
 	Key     string // empty but for a key just made
 	Created time.Time
 	Expires time.Time // zero: never
+	Revoked bool
 }
 
 // KeyOwners knows whose keys are, while tenants and keys come and go.
@@ -56,6 +58,7 @@ type TenantStore interface {
 	// Tenants returns some of the tenants, the latest first, and how many there
 	// are. Deleted ones are among them.
 	Tenants(ctx context.Context, limit, offset int) (some []Tenant, total int, err error)
+	// Tenant returns one, with its keys.
 	Tenant(ctx context.Context, id string) (Tenant, error)
 	// SetTenantStatus also deletes: what is deleted stays on record and cannot be
 	// made active again, which is an *Error with status 409 and code tenant_deleted.
@@ -63,6 +66,6 @@ type TenantStore interface {
 	// CreateKey makes a key of k's Tenant, Name and Expires. Its error for a deleted
 	// tenant is that of SetTenantStatus.
 	CreateKey(ctx context.Context, k TenantKey) (TenantKey, error)
-	// RevokeKey ends a key for good.
+	// RevokeKey ends a key for good, and may be called again.
 	RevokeKey(ctx context.Context, tenant, id string) error
 }

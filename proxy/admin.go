@@ -50,7 +50,11 @@ func pathOf(uri []byte) []byte {
 // path was one of them.
 func (s *Server) health(ctx *fasthttp.RequestCtx) bool {
 	status, body := 200, ""
-	switch string(pathOf(ctx.Request.Header.RequestURI())) {
+	path := pathOf(ctx.Request.Header.RequestURI())
+	if len(path) > 1 {
+		path = bytes.TrimSuffix(path, []byte{'/'})
+	}
+	switch string(path) {
 	case "/health/liveliness", "/health/liveness":
 		body = `"I'm alive!"`
 	case "/health":
@@ -78,7 +82,7 @@ func (s *Server) health(ctx *fasthttp.RequestCtx) bool {
 		return true
 	default:
 		ctx.Response.Header.Set("Allow", "GET, HEAD, OPTIONS")
-		status, body = 405, `{"error":{"message":"use GET","type":"invalid_request_error","param":null,"code":"method_not_allowed"}}`
+		status, body = 405, `{"detail":"Method Not Allowed"}`
 	}
 	ctx.SetStatusCode(status)
 	ctx.Response.Header.SetContentType("application/json")

@@ -603,12 +603,15 @@ func TestEverythingNeedsTheKey(t *testing.T) {
 		}
 	}
 	for _, p := range []string{
-		"/health/liveliness", "/health/liveness", "/health/readiness", "/health", "/health?a=/b", "http://a/health", "HTTP://a:1/ready?b", "/%68ealth", "/version?",
+		"/health/liveliness", "/health/liveness", "/health/readiness", "/health", "/health/", "/health?a=/b", "http://a/health", "HTTP://a:1/ready?b", "/%68ealth", "/version?",
 	} {
 		resp, body, err := r.raw("GET " + p + " HTTP/1.1\r\nHost: a\r\n\r\n")
 		if err != nil || resp.StatusCode != 200 || resp.Header.Get("X-Request-Id") == "" {
 			t.Errorf("%s: %v %s %v", p, resp, body, err)
 		}
+	}
+	if resp, body, err := r.raw("POST /health HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"); err != nil || resp.StatusCode != 405 || string(body) != `{"detail":"Method Not Allowed"}` {
+		t.Errorf("POST /health: %v %s %v", resp, body, err)
 	}
 	if resp, _, _ := r.raw(strings.Replace(post(plainBody), "Host: a", "Host: a\r\nAuthorization: Bearer k", 1)); resp.StatusCode != 200 {
 		t.Errorf("with the key: %v", resp)

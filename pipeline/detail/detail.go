@@ -187,7 +187,7 @@ const NoStore = "the gateway's file sets up no such store"
 // Read begins with the body of ex's request, of which it keeps a copy. The error is that of Invalid, or
 // has status 400 where the body is not even text.
 func Read(ex *pipeline.Exchange) (*Reader, error) {
-	b := bytes.Trim(bytes.TrimPrefix(ex.Request.Body, []byte("\xef\xbb\xbf")), " \t\r\n") // other white space is no part of JSON
+	b := bytes.TrimPrefix(ex.Request.Body, []byte("\xef\xbb\xbf"))
 	missing := Problem{Type: "missing", Loc: []any{"body"}, Msg: "Field required"}
 	switch {
 	case len(b) == 0:
@@ -203,7 +203,7 @@ func Read(ex *pipeline.Exchange) (*Reader, error) {
 	if err := chat.Valid(b); err != nil {
 		at := 0
 		if e, ok := errors.AsType[*chat.Error](err); ok {
-			at = e.Offset
+			at = utf8.RuneCount(b[:e.Offset]) // clients know the place in characters
 		}
 		refused := Invalid(Problem{
 			Type: "json_invalid", Loc: []any{"body", at}, Msg: "JSON decode error",
@@ -214,6 +214,7 @@ func Read(ex *pipeline.Exchange) (*Reader, error) {
 		}
 		return nil, refused
 	}
+	b = bytes.Trim(b, " \t\r\n")
 	switch {
 	case string(b) == "null":
 		return nil, Invalid(missing)

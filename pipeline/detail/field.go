@@ -45,6 +45,12 @@ func (r *Reader) need(key string) (json.RawMessage, bool) {
 	return v, ok
 }
 
+// NeedAny is a value of any kind, be it null, that must be there.
+func (r *Reader) NeedAny(key string) json.RawMessage {
+	v, _ := r.need(key)
+	return v
+}
+
 // NeedString is a string that must be there.
 func (r *Reader) NeedString(key string) string {
 	v, ok := r.need(key)
@@ -334,13 +340,8 @@ func (r *Reader) textObjects(key string, needed bool) (out []json.RawMessage) {
 
 // NeedObjects is a list of objects, of most at most, that must be there. Where an
 // element is no object, its Reader is nil.
-func (r *Reader) NeedObjects(key string, most int) []*Reader { return r.objects(key, true, most) }
-
-// OptObjects is a list of objects, of most at most, nil for null or nothing.
-func (r *Reader) OptObjects(key string, most int) []*Reader { return r.objects(key, false, most) }
-
-func (r *Reader) objects(key string, needed bool, most int) []*Reader {
-	all, ok := r.elements(key, needed, most)
+func (r *Reader) NeedObjects(key string, most int) []*Reader {
+	all, ok := r.elements(key, true, most)
 	if !ok {
 		return nil
 	}

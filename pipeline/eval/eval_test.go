@@ -134,6 +134,22 @@ func TestLoad(t *testing.T) {
 	g("own", "", "line 1")
 	fsys["own/questions.jsonl"].Data = []byte("\n")
 	g("own", "", "questions.jsonl: there are no questions in it")
+	fsys["own/questions.jsonl"].Data = []byte("[1]\n{\"question\":5,\"gold\":[\"x\"]}\n{\"question\":\"Q\",\"gold\":\"x\"}\n{\"question\":\"Q\",\"gold\":[1]}\n{\"question\":\n{}\n{}\n")
+	g("own", "", `questions.jsonl: line 1: a question is an object, not array; line 2: "question" is a text, not number; line 3: "gold" is a list, not string; line 4: "gold" is a text, not number; line 5: the line ends within its JSON value; and 2 more`)
+	for data, want := range map[string]string{
+		`{"data":[]}`: "DRCD_dev: there are no questions in it", `[]`: "read d/DRCD_dev.json: what is in it is an object, not array", `{"data":[{"title":1}]}`: `"data.title" is a text, not number`,
+		`{"data":[`: "invalid JSON: ",
+	} {
+		fsys["d/DRCD_dev.json"].Data = []byte(data)
+		g("d", "", want)
+	}
+	g("d", "musique", "musique_*_corpus.json")
+	// SQuAD's paragraphs have no ids.
+	fsys["d/DRCD_dev.json"].Data = []byte(`{"data":[{"paragraphs":[{"context":"a","qas":[{"question":"A"}]},{"context":"b","qas":[{"question":"B"}]}]}]}`)
+	f("d", "", Set{
+		Name: "DRCD_dev", Questions: []Question{{"A", []string{"00000"}}, {"B", []string{"00001"}}},
+		Documents: []ingest.Document{{ID: "00000", Text: "a", Whole: true}, {ID: "00001", Text: "b", Whole: true}},
+	})
 
 	// Whatever an editor makes of the file.
 	long := strings.Repeat("long ", 1<<18)

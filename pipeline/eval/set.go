@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/headrace/headrace/pipeline/chat"
 	"github.com/headrace/headrace/pipeline/ingest"
 )
 
@@ -52,15 +53,21 @@ func Load(fsys fs.FS, name, format string, documents bool) (*Set, error) {
 	if format == "" {
 		format = f.guess()
 	}
+	var set *Set
 	switch format {
 	case Own:
-		return f.own()
+		set, err = f.own()
 	case MuSiQue:
-		return f.musique()
+		set, err = f.musique()
 	case DRCD:
-		return f.drcd()
+		set, err = f.drcd()
+	default:
+		return nil, fmt.Errorf("its format is not told by the names of its files: %s has questions.jsonl, %s musique_*_corpus.json, and %s DRCD_*.json", Own, MuSiQue, DRCD)
 	}
-	return nil, fmt.Errorf("%s: the names of its files do not tell its format; it is %s, %s or %s", name, Own, MuSiQue, DRCD)
+	if err == nil && len(set.Questions) == 0 {
+		return nil, fmt.Errorf("%s: there are no questions in it", set.Name)
+	}
+	return set, err
 }
 
 // A folder is where a set lies. file is "" unless one was named.
@@ -96,12 +103,14 @@ func (f folder) find(prefix, suffix string) string {
 
 // decode reads one JSON file into v.
 func (f folder) decode(name string, v any) error {
-	if name == "" {
-		return fmt.Errorf("%s: a file of the set is missing", f.dir)
-	}
 	b, err := fs.ReadFile(f.fsys, path.Join(f.dir, name))
 	if err == nil {
-		err = json.Unmarshal(bytes.TrimPrefix(b, []byte("\uFEFF")), v)
+		b = bytes.TrimPrefix(b, []byte("\uFEFF"))
+		if err = chat.Valid(b); err == nil {
+			if err = json.Unmarshal(b, v); err != nil {
+				err = ingest.Plainly(err, "what is in it")
+			}
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path.Join(f.dir, name), err)
@@ -121,17 +130,28 @@ func (f folder) own() (*Set, error) {
 		return nil, err
 	}
 	set := &Set{Name: strings.TrimSuffix(name, ".jsonl")}
-	at := 0
+	const most = 5 // wrong lines that are told
+	var wrong []string
+	at, more := 0, 0
 	for line := range bytes.Lines(bytes.TrimPrefix(text, []byte("\uFEFF"))) {
 		at++
 		if len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
-		q, err := question(line)
-		if err != nil {
-			return nil, fmt.Errorf("%s, line %d: %w", name, at, err)
+		switch q, err := question(line); {
+		case err == nil:
+			set.Questions = append(set.Questions, q)
+		case len(wrong) < most:
+			wrong = append(wrong, fmt.Sprintf("line %d: %v", at, err))
+		default:
+			more++
 		}
-		set.Questions = append(set.Questions, q)
+	}
+	if more > 0 {
+		wrong = append(wrong, fmt.Sprintf("and %d more", more))
+	}
+	if wrong != nil {
+		return nil, fmt.Errorf("%s: %s", name, strings.Join(wrong, "; "))
 	}
 	if len(set.Questions) == 0 {
 		return nil, fmt.Errorf("%s: there are no questions in it", name)
@@ -149,7 +169,7 @@ func question(line []byte) (Question, error) {
 		Gold     []string
 	}
 	if err := json.Unmarshal(line, &q); err != nil {
-		return Question{}, err
+		return Question{}, ingest.Plainly(err, "a question")
 	}
 	out := Question{Text: q.Question}
 	for _, id := range q.Gold {
@@ -212,6 +232,9 @@ func (f folder) around(set *Set, questions string) error {
 // and triples that a model found in it.
 func (f folder) musique() (*Set, error) {
 	corpusFile := f.find("musique", "_corpus.json")
+	if corpusFile == "" {
+		return nil, errors.New("a file is missing: musique_*_corpus.json")
+	}
 	set := &Set{Name: strings.TrimSuffix(corpusFile, "_corpus.json")}
 	var corpus []struct{ Title, Text string }
 	if err := f.decode(corpusFile, &corpus); err != nil {
@@ -270,6 +293,9 @@ func (f folder) drcd() (*Set, error) {
 	if name == "" {
 		name = f.find("drcd", ".json")
 	}
+	if name == "" {
+		return nil, errors.New("a file is missing: DRCD_*.json")
+	}
 	var root struct {
 		Data []struct {
 			Title      string
@@ -286,6 +312,9 @@ func (f folder) drcd() (*Set, error) {
 	set := &Set{Name: strings.TrimSuffix(name, ".json")}
 	for _, a := range root.Data {
 		for _, p := range a.Paragraphs {
+			if p.ID == "" { // as in SQuAD
+				p.ID = fmt.Sprintf("%05d", len(set.Documents))
+			}
 			set.Documents = append(set.Documents, ingest.Document{ID: p.ID, Title: a.Title, Text: p.Context, Whole: true})
 			for _, q := range p.QAs {
 				set.Questions = append(set.Questions, Question{q.Question, []string{p.ID}})

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -123,23 +124,21 @@ func (s Splitter) atoms(text string) []atom {
 		line := strings.TrimSpace(text[at:next])
 		switch {
 		case fence != "":
-			if strings.HasPrefix(line, fence) && strings.Trim(line, fence[:1]) == "" {
+			if closes(line, fence) {
 				c.block(block, next, true)
 				fence, block = "", next
 			}
 		case s.Markup && opens(line) != "":
 			c.block(block, at, false)
 			fence, block = opens(line), at
-		case s.Markup && level(line) > 0:
+		case s.Markup && isHeading(text[at:next]):
 			c.block(block, at, false)
-			c.end(atHeading)
-			// A chunk that begins with a heading need not be told of it twice.
-			path.enter(level(line))
-			c.heading = path.String()
-			c.sentence(at, next)
-			c.end(atWord)
-			path.add(level(line), strings.TrimSpace(strings.Trim(line, "#")))
-			c.heading, block = path.String(), next
+			level, title := heading(text[at:next])
+			c.section(&path, level, title, at, next)
+			block = next
+		case s.Markup && !blank && underline(text[at:next]) > 0 && titled(text[block:at]):
+			c.section(&path, underline(text[at:next]), strings.TrimSpace(text[block:at]), block, next)
+			block = next
 		case line == "":
 			blank = true
 		case blank:
@@ -165,15 +164,64 @@ func opens(line string) string {
 	return ""
 }
 
-// level is that of a heading, or 0.
-func level(line string) int {
+// closes reports whether a line ends the code that began with fence.
+func closes(line, fence string) bool {
+	return strings.HasPrefix(line, fence) && strings.Trim(line, fence[:1]) == ""
+}
+
+func isHeading(line string) bool {
+	level, _ := heading(line)
+	return level > 0
+}
+
+// heading reads a line such as "## Mills ##". Its level is 0 if it is none: with four
+// spaces in front it is code.
+func heading(line string) (level int, title string) {
+	line, ok := outdent(line)
 	rest := strings.TrimLeft(line, "#")
 	n := len(line) - len(rest)
-	if n == 0 || n > 6 || rest == "" || rest[0] != ' ' && rest[0] != '\t' {
-		return 0
+	if !ok || n == 0 || n > 6 || rest == "" || rest[0] != ' ' && rest[0] != '\t' {
+		return 0, ""
 	}
-	return n
+	title = strings.TrimSpace(rest)
+	// Marks at the end belong to the title if nothing parts them from it, as in C#.
+	if bare := strings.TrimRight(title, "#"); bare == "" || strings.HasSuffix(bare, " ") || strings.HasSuffix(bare, "\t") {
+		title = strings.TrimSpace(bare)
+	}
+	return n, title
 }
+
+// underline is the level of the heading that a line of = or - makes of the line above
+// it, 0 if the line is something else.
+func underline(line string) int {
+	line, ok := outdent(line)
+	switch {
+	case !ok || line == "":
+		return 0
+	case strings.Trim(line, "=") == "":
+		return 1
+	case strings.Trim(line, "-") == "":
+		return 2
+	}
+	return 0
+}
+
+// outdent takes off what is in front of a line and behind it. It reports false if that
+// makes the line code.
+func outdent(line string) (string, bool) {
+	line = strings.TrimRightFunc(line, unicode.IsSpace)
+	bare := strings.TrimLeft(line, " ")
+	return bare, len(line)-len(bare) < 4
+}
+
+// titled reports whether a line below this paragraph makes it a heading: it has one
+// line, and is no item of a list, quotation or row of a table.
+func titled(paragraph string) bool {
+	line, ok := outdent(strings.TrimLeft(paragraph, "\n"))
+	return ok && line != "" && !strings.Contains(line, "\n") && !marked.MatchString(line)
+}
+
+var marked = regexp.MustCompile(`^(?:[>|]|(?:[-*+]|[0-9]+[.)])(?:\s|$))`)
 
 // headings are those that a place stands under.
 type headings struct {
@@ -225,6 +273,18 @@ func (c *cutter) end(border int) {
 	if n := len(c.atoms); n > 0 {
 		c.atoms[n-1].border = border
 	}
+}
+
+// section begins a section with its heading. A chunk that begins with a heading need not
+// be told of it twice.
+func (c *cutter) section(path *headings, level int, title string, start, end int) {
+	c.end(atHeading)
+	path.enter(level)
+	c.heading = path.String()
+	c.sentence(start, end)
+	c.end(atWord)
+	path.add(level, title)
+	c.heading = path.String()
 }
 
 // block adds a paragraph or, whole where it fits, code.

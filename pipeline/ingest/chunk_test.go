@@ -51,6 +51,16 @@ func TestSplitMarkdown(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	// Headings by underlines; and what looks like one, and is none.
+	text = "Mill\n====\nIntro.\n\nWheel\n-----\n\nIt turns.\n\n- item\n---\n\na | b\n--|--\n\n# C# #\n\n    # code\n"
+	got = nil
+	for _, s := range (Splitter{Size: 30, Markup: true}).Split(text) {
+		got = append(got, s.Heading+"|"+text[s.Start:s.End])
+	}
+	want = []string{"|Mill\n====\nIntro.", "Mill|Wheel\n-----\n\nIt turns.", "Mill > Wheel|- item\n---\n\na | b\n--|--", "|# C# #\n\n    # code"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
 	for _, s := range (Splitter{Size: 20, Markup: true}).Split("```\n# no heading\n```\nText.") {
 		if s.Heading != "" {
 			t.Errorf("code has become a heading: %+v", s)
@@ -66,6 +76,7 @@ func FuzzSplit(f *testing.F) {
 	f.Add("水車轉動。誰造的？\n\n是老林！", 5, 2, true)
 	f.Add("a\u0301\u00a0 \U0001F600. X", 1, 0, false)
 	f.Add("\n\n  #  \n~~~\nopen", 3, 2, true)
+	f.Add("A\n===\n\n B c\n--\nd\n---", 6, 2, true)
 	f.Fuzz(func(t *testing.T, text string, size, overlap int, markup bool) {
 		if !utf8.ValidString(text) || len(text) > 1<<12 {
 			return

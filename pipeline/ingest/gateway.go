@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/detail"
@@ -22,6 +25,8 @@ type Gateway struct {
 	Collection string
 	Again      bool // write what has not changed, too
 	Client     *http.Client
+
+	reached atomic.Bool // it has answered before
 }
 
 // maxChunks and maxDocument are how many chunks of one document one request may have, and
@@ -234,14 +239,36 @@ func (g *Gateway) write(ctx context.Context, body sent, w *Written) error {
 	return nil
 }
 
-// A refusal is an answer that is none.
+// A refusal is an answer that is none, or that there was no answer.
 type refusal struct {
-	status int
-	line   string
-	answer string
+	status  int // 0: no answer
+	said    string
+	answer  string
+	passing bool          // it may be another time
+	wait    time.Duration // until then, if that was said
 }
 
-func (r *refusal) Error() string { return fmt.Sprintf("%s: %.300s", r.line, r.answer) }
+func (r *refusal) Error() string {
+	if r.answer == "" {
+		return r.said
+	}
+	return fmt.Sprintf("%s: %.300s", r.said, r.answer)
+}
+
+// refused is what the gateway's answer comes to.
+func refused(resp *http.Response, answer []byte) *refusal {
+	r := &refusal{status: resp.StatusCode, said: resp.Status, answer: string(answer)}
+	switch r.status {
+	case 429, 502, 504:
+		r.passing = true
+	case 503: // what the file does not set up will not be there later either
+		r.passing = !bytes.Contains(answer, []byte(detail.NoStore))
+	}
+	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
+		r.wait = time.Duration(min(s, int(longest/time.Second))) * time.Second
+	}
+	return r
+}
 
 // send puts body to a path of the gateway, and reads its answer into one, which may be
 // nil.
@@ -261,15 +288,17 @@ func (g *Gateway) send(ctx context.Context, path, what string, body, into any) e
 	}
 	resp, err := g.Client.Do(req)
 	if err != nil {
-		return fmt.Errorf("send %s: %w", what, err)
+		// A gateway that was there is started again; an address that is wrong stays so.
+		return fmt.Errorf("send %s: %w", what, &refusal{said: err.Error(), passing: g.reached.Load()})
 	}
 	defer func() { _ = resp.Body.Close() }() // read by then
+	g.reached.Store(true)
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, 8<<20))
 	if err != nil {
-		return fmt.Errorf("send %s to %s: %w", what, url, err)
+		return fmt.Errorf("send %s to %s: %w", what, url, &refusal{said: err.Error(), passing: true})
 	}
 	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("send %s to %s: %w", what, url, &refusal{resp.StatusCode, resp.Status, string(answer)})
+		return fmt.Errorf("send %s to %s: %w", what, url, refused(resp, answer))
 	}
 	if into == nil {
 		return nil

@@ -29,6 +29,7 @@ func page(file, text string) ([]Document, error) {
 type pageText struct {
 	b     strings.Builder
 	line  strings.Builder // the running paragraph
+	begin string          // what goes in front of the next paragraph
 	title string
 	first string // heading of the first level
 }
@@ -53,7 +54,7 @@ func (p *pageText) node(n *html.Node) {
 		}
 		return
 	case tag.Pre:
-		p.flush("")
+		p.flush()
 		p.code(strings.Trim(inner(n), "\n"))
 		return
 	case tag.Td, tag.Th: // a row is one paragraph
@@ -66,15 +67,19 @@ func (p *pageText) node(n *html.Node) {
 	}
 	prefix, block := blocks[n.DataAtom]
 	if block {
-		p.flush("")
+		p.flush()
+	}
+	if prefix != "" {
+		p.begin = prefix
 	}
 	for c := n.FirstChild; c != nil; c = c.NextSibling {
 		p.node(c)
 	}
 	if block {
-		if heading := p.flush(prefix); n.DataAtom == tag.H1 && p.first == "" {
-			p.first = heading
-		}
+		p.flush()
+	}
+	if prefix != "" {
+		p.begin = "" // there was nothing in it
 	}
 }
 
@@ -87,14 +92,19 @@ func (p *pageText) code(text string) {
 	p.b.WriteString(fence + "\n" + text + "\n" + fence + "\n\n")
 }
 
-// flush ends the running paragraph and returns it.
-func (p *pageText) flush(prefix string) string {
+// flush ends the running paragraph. The first one of a heading or an item of a list has
+// its mark in front, whatever other elements it stands in.
+func (p *pageText) flush() {
 	text := squeeze(p.line.String())
 	p.line.Reset()
-	if text != "" {
-		p.b.WriteString(prefix + text + "\n\n")
+	if text == "" {
+		return
 	}
-	return text
+	if p.begin == blocks[tag.H1] && p.first == "" {
+		p.first = text
+	}
+	p.b.WriteString(p.begin + text + "\n\n")
+	p.begin = ""
 }
 
 // squeeze makes each run of white space one space.

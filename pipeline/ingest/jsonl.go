@@ -44,33 +44,49 @@ func (n *entityName) UnmarshalJSON(b []byte) error {
 
 // lines reads a JSONL file: one document on each line, or several lines of the
 // same doc_id, which are its parts, in that order. A document without an id is
-// called after its line.
+// called after its line. If a line is wrong, nothing of the file is taken.
 func lines(file, text string) ([]Document, error) {
 	var docs []Document
-	at := 0
+	var wrong []string
+	at, more := 0, 0
 	for raw := range strings.Lines(text) {
 		at++
 		if strings.TrimSpace(raw) == "" {
 			continue
 		}
 		d, err := parseLine(raw)
-		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", at, err)
+		switch {
+		case err == nil:
+		case len(wrong) < maxWrong:
+			wrong = append(wrong, fmt.Sprintf("line %d: %v", at, err))
+			continue
+		default:
+			more++
+			continue
 		}
 		if d.ID == "" {
 			d.ID = fmt.Sprintf("%s#%d", file, at)
 		}
 		docs = append(docs, d)
 	}
+	if more > 0 {
+		wrong = append(wrong, fmt.Sprintf("and %d more", more))
+	}
+	if wrong != nil {
+		return nil, errors.New(strings.Join(wrong, "; "))
+	}
 	return docs, nil
 }
+
+// maxWrong is how many wrong lines of a file are told.
+const maxWrong = 5
 
 func parseLine(raw string) (Document, error) {
 	var l line
 	dec := json.NewDecoder(strings.NewReader(raw))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&l); err != nil {
-		return Document{}, plainly(err)
+		return Document{}, Plainly(err, "a document")
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return Document{}, errors.New("there is more than one JSON value")
@@ -93,23 +109,30 @@ func parseLine(raw string) (Document, error) {
 	return d, nil
 }
 
-// plainly says what the decoder has against a line without its words for our types.
-func plainly(err error) error {
+// Plainly says what the decoder has against JSON without its words for our types. what
+// is what an object there is called: a document.
+func Plainly(err error, what string) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		switch want := e.Type.Kind(); {
-		case e.Field == "":
-			return fmt.Errorf("a document is an object, not %s", e.Value)
-		case want == reflect.String:
-			return fmt.Errorf("%q is a text, not %s", e.Field, e.Value)
-		default:
-			return fmt.Errorf("%q is a list, not %s", e.Field, e.Value)
+		kind := "a list"
+		switch e.Type.Kind() {
+		case reflect.String:
+			kind = "a text"
+		case reflect.Struct, reflect.Map:
+			kind = "an object"
 		}
+		if e.Field == "" {
+			return fmt.Errorf("%s is %s, not %s", what, kind, e.Value)
+		}
+		return fmt.Errorf("%q is %s, not %s", strings.ToLower(e.Field), kind, e.Value)
 	}
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		return fmt.Errorf("there is no member %s; a document has id, doc_id, title, text, url, metadata and entities", name)
 	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, ok := errors.AsType[*json.SyntaxError](err); ok && err.Error() == endOfInput || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("the line ends within its JSON value")
 	}
 	return err
 }
+
+// endOfInput is what the decoder says of a text that ends too soon.
+const endOfInput = "unexpected end of JSON input"

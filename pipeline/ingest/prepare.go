@@ -61,10 +61,11 @@ func place(d *Document, span Span) string {
 		return span.Heading
 	}
 	start, _, _ := strings.Cut(d.Text[span.Start:span.End], "\n")
+	_, begun := heading(start)
 	switch {
 	case span.Heading != "":
 		return d.Title + " > " + span.Heading
-	case strings.TrimSpace(strings.TrimLeft(start, "#")) == d.Title:
+	case strings.TrimSpace(strings.TrimLeft(start, "#")) == d.Title, begun == d.Title:
 		return ""
 	}
 	return d.Title

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -56,6 +57,8 @@ func Read(fsys fs.FS, name, prefix string) ([]Document, error) {
 	}
 	if info, err := fs.Stat(fsys, name); err != nil {
 		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, errors.New("is no regular file; name one, or a folder")
 	} else if info.Size() > maxFile {
 		return nil, fmt.Errorf("%d bytes are more than the %d that a file may have", info.Size(), maxFile)
 	}
@@ -67,7 +70,7 @@ func Read(fsys fs.FS, name, prefix string) ([]Document, error) {
 	if err := encoded(b); err != nil {
 		return nil, err
 	}
-	docs, err := read(prefix+name, strings.ReplaceAll(string(b), "\r\n", "\n"))
+	docs, err := read(prefix+name, strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(b)))
 	for i := range docs {
 		docs[i].Source = prefix + name
 	}
@@ -106,40 +109,90 @@ func markdown(file, text string) ([]Document, error) {
 	d := Document{ID: file, Markup: true}
 	d.Title, d.URL, d.Text = frontMatter(text)
 	if d.Title == "" {
-		for line := range strings.Lines(d.Text) {
-			if line = strings.TrimSpace(line); level(line) == 1 {
-				d.Title = strings.TrimSpace(strings.Trim(line, "#"))
-				break
-			}
-		}
+		d.Title = firstHeading(d.Text)
 	}
 	return []Document{d}, nil
 }
 
-// frontMatter takes the block between two lines of dashes off the front of text.
-// Of its fields only title and url are of use here, and these are one line each.
+// firstHeading is the first heading of the first level that is not code.
+func firstHeading(text string) string {
+	fence, paragraph := "", ""
+	for raw := range strings.Lines(text) {
+		line := strings.TrimSpace(raw)
+		switch {
+		case fence != "":
+			if closes(line, fence) {
+				fence = ""
+			}
+			continue
+		case opens(line) != "":
+			fence, paragraph = opens(line), ""
+			continue
+		}
+		if level, title := heading(raw); level == 1 && title != "" {
+			return title
+		} else if level > 0 || line == "" {
+			paragraph = ""
+			continue
+		}
+		if underline(raw) == 1 && titled(paragraph) {
+			return strings.TrimSpace(paragraph)
+		}
+		paragraph += raw
+	}
+	return ""
+}
+
+// key is a line of front matter that names a field.
+var key = regexp.MustCompile(`^([\w.-]+)\s*:(?:\s+(.*))?$`)
+
+// frontMatter takes the block between two lines of dashes off the front of text, if it
+// has fields in it: between two rules there is text otherwise. Of its fields only title
+// and url are of use here.
 func frontMatter(text string) (title, url, rest string) {
 	block, ok := strings.CutPrefix(text, "---\n")
 	if !ok {
 		return "", "", text
 	}
+	fields, name := map[string]string{}, ""
 	for line := range strings.Lines(block) {
 		block = block[len(line):]
-		line = strings.TrimSpace(line)
-		if line == "---" || line == "..." {
-			return title, url, block
-		}
-		key, value, _ := strings.Cut(line, ":")
-		value = strings.TrimSpace(value)
-		if n := len(value); n >= 2 && value[0] == value[n-1] && (value[0] == '"' || value[0] == '\'') {
-			value = value[1 : n-1]
-		}
-		switch strings.ToLower(key) {
-		case "title":
-			title = value
-		case "url":
-			url = value
+		line = strings.TrimRight(line, " \t\n")
+		m := key.FindStringSubmatch(line)
+		switch {
+		case line == "---", line == "...":
+			if len(fields) == 0 {
+				return "", "", text
+			}
+			return value(fields["title"]), value(fields["url"]), block
+		case line == "" || line[0] == '#':
+		case line[0] == ' ' || line[0] == '\t' || line[0] == '-': // belongs to the field above
+			fields[name] += " " + strings.TrimSpace(line)
+		case m == nil:
+			return "", "", text
+		default:
+			name = strings.ToLower(m[1])
+			fields[name] = m[2]
 		}
 	}
 	return "", "", text // never closed: it was a rule
+}
+
+// value is a text as YAML writes it on a line, or on several, which are put into one.
+func value(raw string) string {
+	raw = strings.TrimSpace(raw)
+	if raw == "" {
+		return ""
+	}
+	if raw[0] == '>' || raw[0] == '|' { // with how the end is treated
+		_, raw, _ = strings.Cut(raw, " ")
+		return squeeze(raw)
+	}
+	if q := raw[0]; q == '"' || q == '\'' {
+		if end := strings.LastIndexByte(raw, q); end > 0 {
+			return squeeze(strings.ReplaceAll(strings.ReplaceAll(raw[1:end], "''", "'"), `\"`, `"`))
+		}
+	}
+	raw, _, _ = strings.Cut(raw, " #")
+	return squeeze(raw)
 }

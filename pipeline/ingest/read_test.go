@@ -32,6 +32,16 @@ func TestRead(t *testing.T) {
 	f("a.txt", " \n", Document{Text: " \n"})
 	f("a.md", "Intro\n# Mill #\ntext", Document{Title: "Mill", Text: "Intro\n# Mill #\ntext", Markup: true})
 	f("a.md", "---\ntitle: \"The: Mill\"\nurl: https://mill.example\n---\n# Other\n", Document{Title: "The: Mill", URL: "https://mill.example", Text: "# Other\n", Markup: true})
+	f("a.md", "---\ntitle: >-\n  The old\n  mill\ntags:\n- a\n# note\nurl: 'it''s' # here\n---\nx", Document{Title: "The old mill", URL: "it's", Text: "x", Markup: true})
+	f("a.md", "---\nTitle: A: b # c\n...\nx", Document{Title: "A: b", Text: "x", Markup: true})
+	f("a.md", "---\n\nBetween rules.\n\n---\n\nx\n", Document{Text: "---\n\nBetween rules.\n\n---\n\nx\n", Markup: true})
+	f("a.md", "---\n---\nx", Document{Text: "---\n---\nx", Markup: true})
+	f("a.md", "# C#\n", Document{Title: "C#", Text: "# C#\n", Markup: true})
+	f("a.md", "```sh\n# no title\n```\n    # code\n#\n # Mill ##\n", Document{Title: "Mill", Text: "```sh\n# no title\n```\n    # code\n#\n # Mill ##\n", Markup: true})
+	f("a.md", "Mill\n====\n\n# Other", Document{Title: "Mill", Text: "Mill\n====\n\n# Other", Markup: true})
+	f("a.md", "old\rline\r\n", Document{Text: "old\nline\n", Markup: true})
+	f("a.html", "<h1><div>First</div></h1><ul><li>one<ul><li><p>two</p>three</ul><li></ul><p>four<h2></h2>five",
+		Document{Title: "First", Text: "# First\n\n- one\n\n- two\n\nthree\n\nfour\n\nfive", Markup: true})
 	f("a.md", "---\nno end: 1\n", Document{Text: "---\nno end: 1\n", Markup: true})
 	f("a.HTML", `<html><head><title> The
 		Mill</title><style>p{}</style></head><body><nav>menu</nav><h2>Wheel</h2><p>It <b>turns</b>.</p><p>Big &amp; old</p>
@@ -82,7 +92,12 @@ func TestReadRefuses(t *testing.T) {
 	f("a.txt", "\xff\xfea\x00", "in UTF-16; save it as UTF-8")
 	f("a\xff.txt", "a", "the name of the file is not in UTF-8")
 	f("a.pdf", "x", ".pdf")
+	if _, err := Read(fstest.MapFS{"a.md": {Mode: fs.ModeNamedPipe}}, "a.md", ""); err == nil || !strings.Contains(err.Error(), "no regular file") {
+		t.Error("a pipe, which may never end:", err)
+	}
 	f("a.jsonl", "{\"text\":\"a\"}\n{\"txt\":\"b\"}", `line 2: there is no member "txt"; a document has id`)
+	f("a.jsonl", "{\"text\":\"a\"}\n[1]\n\n{}\n", `line 2: a document is an object, not array; line 4: "text" is missing or empty`)
+	f("a.jsonl", strings.Repeat("1\n", 7), "line 5: a document is an object, not number; and 2 more")
 	f("a.jsonl", `{"text":"a","id":7}`, `line 1: "id" is a text, not number`)
 	f("a.jsonl", `{"text":"a","entities":"b"}`, `"entities" is a list, not string`)
 	f("a.jsonl", `["a"]`, "a document is an object, not array")

@@ -1,11 +1,15 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"sync"
+	"time"
+
+	"github.com/headrace/headrace/pipeline"
 )
 
 // A File is one file to ingest.
@@ -13,6 +17,14 @@ type File struct {
 	FS     fs.FS
 	Name   string // within FS
 	Prefix string // of the ids of its documents
+	Path   string // what messages call it; empty: Prefix and Name
+}
+
+func (f *File) path() string {
+	if f.Path != "" {
+		return f.Path
+	}
+	return f.Prefix + f.Name
 }
 
 // Options are what an ingestion does, and how.
@@ -31,7 +43,8 @@ type Progress struct {
 	Files, AllFiles int // read, and in all
 	Documents       int // written
 	Written
-	Failed []*FileError // what failed, each file once
+	Failed  []*FileError // what failed, each file once
+	Waiting string       // why nothing is written just now, and how long that takes; or empty
 }
 
 // ErrInterrupted says that an ingestion was told to stop. What was written stays;
@@ -54,7 +67,7 @@ func Run(ctx context.Context, files []File, sink Sink, o Options) (Progress, err
 	for range max(o.Parallel, 1) {
 		workers.Go(func() {
 			for batch := range r.batches {
-				r.write(context.WithoutCancel(ctx), batch)
+				r.write(ctx, batch)
 			}
 		})
 	}
@@ -111,7 +124,7 @@ func (r *run) read(ctx context.Context, files []File) error {
 	for _, f := range files {
 		docs, err := r.documents(f)
 		if err != nil {
-			r.fail(f.Prefix+f.Name, err)
+			r.fail(f.path(), err)
 		}
 		for _, d := range docs {
 			if chunks > 0 && chunks+len(d.Chunks) > r.Batch {
@@ -135,22 +148,28 @@ func (r *run) documents(f File) ([]*Prepared, error) {
 		return nil, err
 	}
 	var docs []*Prepared
+	var clash error // the first
 	for _, parts := range Join(list) {
 		id := parts[0].ID
-		switch other, taken := r.ids[id]; {
-		case taken && other == f.Prefix+f.Name:
-			return docs, fmt.Errorf("another file is the document %q already: an id is the path below the folder that was named, so name each file once, or the folder above both", id)
-		case taken:
-			return docs, fmt.Errorf("the document %q is in %s already", id, other)
+		if other, taken := r.ids[id]; taken {
+			fix := "give one of them another id"
+			if id == f.Prefix+f.Name {
+				fix = "an id is the path below the folder that was named, so name each file once, or the folder above both"
+			}
+			if clash == nil {
+				clash = fmt.Errorf("the document %q is in %s already, and left out here: %s", id, other, fix)
+			}
+			continue
 		}
-		r.ids[id] = f.Prefix + f.Name
+		r.ids[id] = f.path()
 		p := Prepare(r.Splitter, parts)
+		p.Source = f.path()
 		for _, g := range r.Graphers {
 			g.Add(p)
 		}
 		docs = append(docs, p)
 	}
-	return docs, nil
+	return docs, clash
 }
 
 // Join puts the parts of each document together, in the order they came.
@@ -169,16 +188,47 @@ func Join(list []Document) [][]Document {
 	return out
 }
 
-// write writes one batch. A panic of a store is an error like any other.
+// write writes one batch. What fails for a while is tried again until ctx ends; what is
+// under way then is finished. A panic of a store is an error like any other.
 func (r *run) write(ctx context.Context, batch []*Prepared) {
-	done, err := func() (w Written, err error) {
+	once := func() (w Written, err error) {
 		defer func() {
 			if p := recover(); p != nil {
 				err = fmt.Errorf("BUG: panic: %v", p)
 			}
 		}()
-		return r.sink.Write(ctx, batch)
-	}()
+		return r.sink.Write(context.WithoutCancel(ctx), batch)
+	}
+	done, err := once()
+	for n := 0; err != nil && n < tries; n++ {
+		wait, ok := later(err)
+		if !ok {
+			break
+		}
+		wait = min(max(wait, time.Second<<n), longest)
+		if !r.wait(ctx, wait, err) {
+			if ctx.Err() != nil {
+				err = ErrInterrupted
+			}
+			break
+		}
+		before := done
+		done, err = once()
+		done.New, done.Unchanged = done.New+before.New, max(0, done.Unchanged-before.New)
+	}
+	if errors.Is(err, ErrInterrupted) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.err = cmp.Or(r.err, err)
+		return
+	}
+	alone := rejected(err)
+	if alone && len(batch) > 1 { // for what is in one of them, perhaps
+		for i := range batch {
+			r.write(ctx, batch[i:i+1])
+		}
+		return
+	}
 	if err != nil {
 		for _, d := range batch {
 			r.fail(d.Source, err)
@@ -196,11 +246,66 @@ func (r *run) write(ctx context.Context, batch []*Prepared) {
 				p.Documents++
 			}
 		}
-	} else if r.inRow++; r.inRow == patience {
+	} else if alone {
+		r.inRow = 0 // the next one may be taken
+	} else if r.inRow++; r.inRow == patience && r.err == nil {
 		r.err = fmt.Errorf("%d batches in a row could not be written; the last: %w", patience, err)
 		close(r.broken)
 	}
 	r.report()
+}
+
+// tries is how often a batch is written again that fails for a while: for two minutes,
+// or longer if so asked. longest is the longest wait in between.
+const (
+	tries   = 6
+	longest = 5 * time.Minute
+)
+
+// later reports whether what failed may work another time, and when, if that was said.
+func later(err error) (wait time.Duration, ok bool) {
+	if e, ok := errors.AsType[*refusal](err); ok {
+		return e.wait, e.passing
+	}
+	if e, ok := errors.AsType[*pipeline.Error](err); ok {
+		return e.RetryAfter, e.Status == 429 || e.Status == 502 || e.Status == 503 || e.Status == 504
+	}
+	return 0, false
+}
+
+// rejected reports whether it was for what is in the documents that they were not
+// written.
+func rejected(err error) bool {
+	status := 0
+	if e, ok := errors.AsType[*refusal](err); ok {
+		status = e.status
+	} else if e, ok := errors.AsType[*pipeline.Error](err); ok && e.Fault == pipeline.CallerFault {
+		status = e.Status
+	}
+	return status == 400 || status == 413 || status == 422
+}
+
+// wait waits before a batch is written again, and says so. It reports false if ctx has
+// ended, or others have found that nothing can be written any more.
+func (r *run) wait(ctx context.Context, d time.Duration, why error) bool {
+	tell := func(waiting string) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.progress.Waiting = waiting
+		r.report()
+	}
+	tell(fmt.Sprintf("again in %s: %v", d.Round(time.Second), why))
+	defer tell("")
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-r.broken:
+		return false
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // fail notes that a file could not be read or written.

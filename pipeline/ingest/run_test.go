@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -273,16 +275,91 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// What fails for a while is written later, when that was said to be.
+func TestLater(t *testing.T) {
+	busy := fmt.Errorf("embed: %w", &pipeline.Error{Status: 429, RetryAfter: 7 * time.Second, Err: errors.New("busy")})
+	f := func(fails int, err error, stop time.Duration, wantTook time.Duration, wantCalls, wantFailed int, wantErr error) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			s := sink(func(calls int) error {
+				if calls <= fails {
+					return err
+				}
+				return nil
+			})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if stop > 0 {
+				time.AfterFunc(stop, cancel)
+			}
+			o := options()
+			waited := ""
+			o.Progress = func(p ingest.Progress) {
+				if p.Waiting != "" && waited == "" {
+					waited = p.Waiting
+				}
+			}
+			began := time.Now()
+			p, err := ingest.Run(ctx, files(many(2)), s, o)
+			if took := time.Since(began); took != wantTook || s.calls != wantCalls || len(p.Failed) != wantFailed || !errors.Is(err, wantErr) || (p.New == 2) != (wantFailed == 0 && wantErr == nil) {
+				t.Errorf("took %v, %d calls, %d written, failed %v, %v", took, s.calls, p.New, p.Failed, err)
+			}
+			if wantTook > 0 && !strings.HasPrefix(waited, "again in 7s: embed: ") {
+				t.Errorf("told %q", waited)
+			}
+		})
+	}
+	f(2, busy, 0, 14*time.Second, 3, 0, nil)
+	f(99, busy, 0, (7+7+7+8+16+32)*time.Second, 7, 2, nil)
+	f(99, busy, 10*time.Second, 10*time.Second, 2, 0, ingest.ErrInterrupted)
+	f(1, &pipeline.Error{Status: 409, Fault: pipeline.CallerFault}, 0, 0, 1, 2, nil)
+	f(1, errors.New("disk full"), 0, 0, 1, 2, nil)
+}
+
+// A document that is rejected takes no others with it, however many there are.
+func TestRejected(t *testing.T) {
+	s, _ := open(t)
+	p, err := ingest.Run(t.Context(), files(many(20)), gate{s, func(docs []*ingest.Prepared) error {
+		for _, d := range docs {
+			if d.ID[2] == '5' || d.ID < "004" {
+				return fmt.Errorf("write: %w", &pipeline.Error{Status: 422, Fault: pipeline.CallerFault, Err: errors.New("too long")})
+			}
+		}
+		return nil
+	}}, options())
+	if err != nil || len(p.Failed) != 6 || p.New != 14 || p.Documents != 14 {
+		t.Errorf("%d written, failed %v, %v", p.New, p.Failed, err)
+	}
+}
+
+// A scripted sink fails as it is told to.
+type scripted struct {
+	fails func(calls int) error
+	calls int
+}
+
+func sink(fails func(calls int) error) *scripted { return &scripted{fails: fails} }
+
+func (s *scripted) Write(_ context.Context, docs []*ingest.Prepared) (ingest.Written, error) {
+	s.calls++
+	if err := s.fails(s.calls); err != nil {
+		return ingest.Written{}, err
+	}
+	return ingest.Written{New: len(docs)}, nil
+}
+
 // What fails is listed, and does not keep the rest from being written.
 func TestFailures(t *testing.T) {
 	s, _ := open(t)
 	fsys := many(40)
 	fsys["bad.txt"] = &fstest.MapFile{Data: []byte("\xff")}
-	fsys["same.jsonl"] = &fstest.MapFile{Data: []byte(`{"id":"000.txt","text":"x"}`)}
+	fsys["same.jsonl"] = &fstest.MapFile{Data: []byte(`{"id":"000.txt","text":"x"}` + "\n" + `{"id":"own","text":"y"}`)}
 	o := options()
 	shown := 0
 	o.Progress = func(ingest.Progress) { shown++ }
-	p, err := ingest.Run(t.Context(), files(fsys), gate{s, func(docs []*ingest.Prepared) error {
+	list := files(fsys)
+	list[len(list)-1].Path = "docs/same.jsonl"
+	p, err := ingest.Run(t.Context(), list, gate{s, func(docs []*ingest.Prepared) error {
 		for _, d := range docs {
 			if d.ID == "005.txt" {
 				panic("broken")
@@ -290,14 +367,14 @@ func TestFailures(t *testing.T) {
 		}
 		return nil
 	}}, o)
-	if err != nil || p.New != 36 || shown < 10 {
+	if err != nil || p.New != 37 || shown < 10 {
 		t.Errorf("%+v, %v, shown %d times", p, err, shown)
 	}
 	got := map[string]string{}
 	for _, f := range p.Failed {
 		got[f.File] = f.Err.Error()
 	}
-	for file, want := range map[string]string{"bad.txt": "UTF-8", "same.jsonl": "in 000.txt already", "004.txt": "broken", "007.txt": "broken"} {
+	for file, want := range map[string]string{"bad.txt": "UTF-8", "docs/same.jsonl": "in 000.txt already, and left out here: give one of them another id", "004.txt": "broken", "007.txt": "broken"} {
 		if !strings.Contains(got[file], want) {
 			t.Errorf("%s: %q", file, got[file])
 		}

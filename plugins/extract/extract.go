@@ -111,7 +111,8 @@ type query struct {
 	from           graphjson.Source
 }
 
-// maxChain and maxTries bound what one request may ask for.
+// maxChain bounds how many models one request may name, and maxTries how often each is
+// asked, however often a request would have it.
 const (
 	maxChain = 16
 	maxTries = 5
@@ -146,9 +147,6 @@ func (h *handler) parse(ex *pipeline.Exchange) (*query, error) {
 		q.from.ChunkID = *s
 	}
 	collection := r.String("collection", h.Collection)
-	if q.maxAttempts > maxTries {
-		r.Refuse("max_attempts", "less_than_equal", fmt.Sprintf("Input should be less than or equal to %d", maxTries), map[string]int{"le": maxTries})
-	}
 	if err := r.Err(); err != nil {
 		return nil, err
 	}

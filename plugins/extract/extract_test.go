@@ -186,6 +186,10 @@ func TestRepairsShowTheBadAnswer(t *testing.T) {
 	if status, _ = asks(t, `{"context":"x","provider_chain":["m0"],"repair_if_invalid":false,"max_attempts":1}`, m); status != 422 || len(m.asked) != 1 {
 		t.Errorf("%d %q", status, m.asked)
 	}
+	m = &model{says: []string{"no"}}
+	if status, _ = asks(t, `{"context":"x","provider_chain":["m0"],"repair_if_invalid":false,"max_attempts":99}`, m); status != 422 || len(m.asked) != maxTries {
+		t.Errorf("%d after %d attempts", status, len(m.asked))
+	}
 }
 
 // A model that has too much to do, or says when to come again, is not asked again at once, and
@@ -222,7 +226,6 @@ func TestRefusals(t *testing.T) {
 	f(`{"context":" "}`, 400, "context must be a non-empty string")
 	f(`{"context":"`+strings.Repeat("x", 2000)+`"}`, 413, "longer than 1024 bytes")
 	f(`{"context":"x","mode":"all"}`, 422, "enum")
-	f(`{"context":"x","max_attempts":99}`, 422, "less_than_equal")
 	f(`{"context":"x","provider_chain":[`+strings.Repeat(`"m0",`, 20)+`"m0"]}`, 422, "too_long")
 	f(`{"context":"x","upsert":true}`, 503, "neo4j_unavailable")
 	f(`{"context":"x","max_attempts":0}`, 422, `"attempts":[]`)

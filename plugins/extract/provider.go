@@ -24,7 +24,7 @@ type provider struct {
 
 // ask fills res.
 func (p *provider) ask(res *result) {
-	for n := 1; n <= p.q.maxAttempts; n++ {
+	for n := 1; n <= min(p.q.maxAttempts, maxTries); n++ {
 		said, more := p.try(res, n, false, p.prompt(n))
 		if res.graph != nil || !more {
 			return

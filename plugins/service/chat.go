@@ -83,6 +83,41 @@ func (h *chatEndpoint) parse(ex *pipeline.Exchange) (*chatRequest, error) {
 	return q, nil
 }
 
+// jsonHint asks for JSON in words.
+const jsonHint = "Answer with one JSON object and nothing else."
+
+// hint says in the messages too that the answer is to be JSON, where they do not
+// mention it: OpenAI refuses to promise an object of which nobody has spoken. It goes
+// into the system message that comes first, if there is one, as some models take no
+// second one.
+func (q *chatRequest) hint() {
+	if q.Format == nil {
+		return
+	}
+	for _, m := range q.Messages {
+		text, _ := chat.Text(chat.Get(m, "content"))
+		if strings.Contains(strings.ToLower(text), "json") {
+			return
+		}
+	}
+	first := map[string]string{}
+	if len(q.Messages) > 0 {
+		_ = json.Unmarshal(q.Messages[0], &first) // an object of texts, as it was read
+	}
+	messages := q.Messages
+	if role := first["role"]; role == "system" || role == "developer" {
+		messages = messages[1:]
+		first["content"] = strings.TrimSpace(first["content"] + "\n\n" + jsonHint)
+	} else {
+		first = map[string]string{"role": "system", "content": jsonHint}
+	}
+	said, err := json.Marshal(first)
+	if err != nil {
+		panic("BUG: texts that are no JSON: " + err.Error())
+	}
+	q.Messages = append([]json.RawMessage{said}, messages...)
+}
+
 // declared reports whether the file names the model, not just a pattern that
 // it fits.
 func declared(models *pipeline.Models, name string) bool {
@@ -96,6 +131,7 @@ func (h *chatEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, next p
 	if err != nil {
 		return err
 	}
+	q.hint()
 	body, err := json.Marshal(q)
 	if err != nil {
 		return err

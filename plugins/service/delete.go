@@ -43,6 +43,7 @@ func (h *deleteVector) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipe
 		return err
 	}
 	collection, doc := r.NeedString("collection"), r.OptString("doc_id")
+	r.OptString("tenant_id") // the key decides; a field of the wrong type is refused all the same
 	if doc != nil && *doc == "" {
 		r.Refuse("doc_id", "string_too_short", "String should have at least 1 character", map[string]int{"min_length": 1})
 	}
@@ -96,6 +97,7 @@ func (h *deleteGraph) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipel
 		return err
 	}
 	doc := r.OptString("doc_id")
+	r.OptString("tenant_id") // as above
 	if doc != nil && *doc == "" {
 		r.Refuse("doc_id", "string_too_short", "String should have at least 1 character", map[string]int{"min_length": 1})
 	}

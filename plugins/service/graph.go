@@ -119,18 +119,15 @@ func graphOf(data *detail.Reader) *graphjson.Graph {
 const maxProps = 1000
 
 func propsIn(r *detail.Reader) (out []graphjson.Prop) {
-	for _, p := range r.OptObjects("props", maxProps) {
+	for _, p := range r.NeedObjects("props", maxProps) {
 		if p == nil {
 			continue
 		}
-		v := p.Raw("value")
-		switch {
-		case v == nil:
-			v = json.RawMessage("null")
-		case v[0] == '{', v[0] == '[':
+		key, v := p.NeedString("key"), p.NeedAny("value")
+		if len(v) > 0 && (v[0] == '{' || v[0] == '[') {
 			v = chat.AppendString(nil, string(v))
 		}
-		out = append(out, graphjson.Prop{Key: p.NeedString("key"), Value: v})
+		out = append(out, graphjson.Prop{Key: key, Value: v})
 	}
 	return out
 }

@@ -50,7 +50,7 @@ func (h *probeEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, next 
 	q := chatRequest{Model: r.NeedString("model")}
 	strict := r.Bool("strict_json", false)
 	q.Temperature = r.Float("temperature", 0)
-	seconds := r.Float("timeout", 60)
+	seconds := r.Int("timeout", 60)
 	q.Messages = r.OptTextObjects("messages")
 	if err := r.Err(); err != nil {
 		return err
@@ -60,6 +60,7 @@ func (h *probeEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, next 
 	}
 	if strict {
 		q.Format = jsonObject
+		q.hint()
 	}
 	body, err := json.Marshal(q)
 	if err != nil {
@@ -80,10 +81,9 @@ func (h *probeEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, next 
 	return reply(ex, probed(q.Model, said.Text, strict))
 }
 
-// bound is a timeout in seconds as a duration. It is held to its bounds before:
-// so many seconds as no duration has would make a short one.
-func (h *probeEndpoint) bound(seconds float64) time.Duration {
-	return time.Duration(min(max(seconds, 1), h.MaxTimeout.Seconds()) * float64(time.Second))
+// bound is a timeout in seconds as a duration, of 1 s or more.
+func (h *probeEndpoint) bound(seconds int) time.Duration {
+	return min(time.Duration(max(seconds, 1))*time.Second, h.MaxTimeout)
 }
 
 type probeReply struct {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"strings"
 	"testing"
 	"time"
@@ -357,7 +356,7 @@ func TestReplace(t *testing.T) {
 	index("replace", first+","+second+","+third, `"upserted":0`, `"skipped":3,"deleted":0`)
 	relate("6") // it is noted again
 	index("replace", first+","+second+","+third)
-	r.want("/graph/upsert", `{"doc_id":"d","data":{"nodes":[{"id":"Ann","type":"P"},{"id":"Cid","type":"P"}],"edges":[{"src":"Ann","dst":"Cid","type":"KNOWS"}]}}`, 200, `"ok":true`)
+	r.want("/graph/upsert", `{"doc_id":"d","data":{"nodes":[{"id":"Ann","type":"P","props":[]},{"id":"Cid","type":"P","props":[]}],"edges":[{"src":"Ann","dst":"Cid","type":"KNOWS","props":[]}]}}`, 200, `"ok":true`)
 	index("replace", first+","+second, `"upserted":0`, `"skipped":2,"deleted":1`)
 	finds("dams", "d", 0)
 	finds("weir", "d", 1)
@@ -405,7 +404,7 @@ func TestReplaceFails(t *testing.T) {
 // the first time after its relations have come.
 func TestReplaceRefused(t *testing.T) {
 	r := start(t)
-	const relation = `{"doc_id":"d","data":{"nodes":[{"id":"Ann","type":"P"},{"id":"Bob","type":"P"}],"edges":[{"src":"Ann","dst":"Bob","type":"KNOWS"}]}}`
+	const relation = `{"doc_id":"d","data":{"nodes":[{"id":"Ann","type":"P","props":[]},{"id":"Bob","type":"P","props":[]}],"edges":[{"src":"Ann","dst":"Bob","type":"KNOWS","props":[]}]}}`
 	index := func(text string) string {
 		return `{"collection":"kb","mode":"replace","chunks":[{"doc_id":"d","text":"` + text + `"}]}`
 	}
@@ -468,6 +467,13 @@ func TestGraph(t *testing.T) {
 	r.want("/graph/upsert", `{"data":{"nodes":[{"id":"a","type":"T","props":[{"key":"k","value":{"x":1}}]}],"edges":[{"src":"a","dst":"zz","type":"R","props":[]}]}}`, 200,
 		`{"ok":true,"nodes":1,"edges":0,"skipped_edges":[{"src":"a","dst":"zz","type":"R","props":[]}]}`)
 	r.want("/graph/upsert", `{"data":{"nodes":[{"id":"a","type":"","props":[]}],"edges":[]}}`, 422, "no type")
+	r.want("/graph/upsert", `{"data":{"nodes":[{"id":"a","type":"T"},{"id":"a","type":"T","props":null}],"edges":[{"src":"a","dst":"a","type":"R","props":[{},{"key":"k","value":null}]}]}}`, 422,
+		`[{"type":"missing","loc":["body","data","nodes",0,"props"],"msg":"Field required","input":{"id":"a","type":"T"}},{"type":"list_type","loc":["body","data","nodes",1,"props"],`,
+		`{"type":"missing","loc":["body","data","edges",0,"props",0,"key"],"msg":"Field required","input":{}},{"type":"missing","loc":["body","data","edges",0,"props",0,"value"],"msg":"Field required","input":{}}]}`)
+	for _, path := range []string{"/delete/vector", "/delete/graph"} {
+		r.want(path, `{"collection":"kb","doc_id":"none","tenant_id":5}`, 422, `[{"type":"string_type","loc":["body","tenant_id"],`)
+		r.want(path, `{"collection":"kb","doc_id":"none","tenant_id":"other"}`, 200, `"deleted":0`)
+	}
 	// What a chunk says is found by way of the chunk, and goes with its document: an
 	// entity, and the chunk.
 	const found = `{"data":{"nodes":[{"id":"b","type":"T","props":[]}],"edges":[]},"doc_id":"doc","chunk_id":"c","collection":`
@@ -500,21 +506,46 @@ func TestProbe(t *testing.T) {
 	r.want("/graph/probe", say(``), 200, `"ok":false`)
 	r.want("/graph/probe", say(`slow down`), 429, `{"detail":{"error":"upstream_probe_error","message":"too many","model":"m"}}`)
 	r.want("/graph/probe", `{"model":"unknown"}`, 502, "upstream_probe_error")
+	r.want("/graph/probe", `{"model":"m","timeout":1.5}`, 422, `"type":"int_from_float"`)
+	r.want("/graph/probe", `{"model":"m","timeout":"5"}`, 200, `"ok":true`)
+}
+
+// Models that are to answer in JSON are told so in words as well.
+func TestJSONHint(t *testing.T) {
+	f := func(messages, want string) {
+		t.Helper()
+		q := &chatRequest{Format: jsonObject}
+		for m := range chat.Array([]byte(messages)) {
+			q.Messages = append(q.Messages, m)
+		}
+		q.hint()
+		got, err := json.Marshal(q.Messages)
+		if err != nil || string(got) != want {
+			t.Errorf("%s\nbecame %s %v\nwant   %s", messages, got, err, want)
+		}
+	}
+	f(`[{"role":"user","content":"hi"}]`, `[{"content":"`+jsonHint+`","role":"system"},{"role":"user","content":"hi"}]`)
+	f(`[{"role":"system","content":"Be kind."},{"role":"user","content":"hi"}]`, `[{"content":"Be kind.\n\n`+jsonHint+`","role":"system"},{"role":"user","content":"hi"}]`)
+	f(`[{"role":"user","content":"as Json"}]`, `[{"role":"user","content":"as Json"}]`)
+	f(`[{}]`, `[{"content":"`+jsonHint+`","role":"system"},{}]`)
+	q := &chatRequest{Messages: []json.RawMessage{[]byte(`{"role":"user","content":"hi"}`)}}
+	if q.hint(); len(q.Messages) != 1 {
+		t.Error("who wants no JSON is told of it")
+	}
 }
 
 func TestProbeTimeout(t *testing.T) {
 	h := &probeEndpoint{ProbeConfig: ProbeConfig{MaxTimeout: 5 * time.Minute}}
-	f := func(seconds float64, want time.Duration) {
+	f := func(seconds int, want time.Duration) {
 		t.Helper()
 		if got := h.bound(seconds); got != want {
 			t.Errorf("%v seconds: %v, want %v", seconds, got, want)
 		}
 	}
 	f(-1, time.Second)
-	f(1.5, 1500*time.Millisecond)
+	f(2, 2*time.Second)
 	f(300, 5*time.Minute)
-	f(1e10, 5*time.Minute)
-	f(math.MaxInt64, 5*time.Minute)
+	f(1e9, 5*time.Minute) // the most that is read
 }
 
 func TestWhoami(t *testing.T) {

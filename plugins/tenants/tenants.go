@@ -108,7 +108,7 @@ func (h *handler) route(ctx context.Context, ex *pipeline.Exchange, method strin
 		case "GET":
 			return h.one(ctx, ex, path[0])
 		case "DELETE":
-			return h.setStatus(ctx, ex, path[0], "deleted")
+			return h.remove(ctx, ex, path[0])
 		}
 	case len(path) == 2 && path[1] == "status":
 		if allow = "PUT"; method == "PUT" {
@@ -250,16 +250,71 @@ func (h *handler) one(ctx context.Context, ex *pipeline.Exchange, id string) err
 	if err != nil {
 		return err
 	}
-	return reply(ex, 200, public(t))
+	out := struct {
+		tenant
+		Keys  []tenantKey `json:"api_keys"`
+		Stats *int        `json:"stats"` // never told, and known to clients
+	}{public(t), []tenantKey{}, nil}
+	for _, k := range t.Keys {
+		out.Keys = append(out.Keys, publicKey(k))
+	}
+	return reply(ex, 200, out)
 }
 
-func (h *handler) status(ctx context.Context, ex *pipeline.Exchange, id string) error {
-	r, err := detail.Read(ex)
+// tenantKey is a key without its secret.
+type tenantKey struct {
+	ID      string     `json:"key_id"`
+	Tenant  string     `json:"tenant_id"`
+	Prefix  string     `json:"key_prefix"`
+	Name    *string    `json:"name"`
+	Created time.Time  `json:"created_at"`
+	Expires *time.Time `json:"expires_at"`
+	Used    *time.Time `json:"last_used_at"` // not noted: a request would write to the disk
+	Status  string     `json:"status"`       // active or revoked
+}
+
+func publicKey(k pipeline.TenantKey) tenantKey {
+	out := tenantKey{ID: k.ID, Tenant: k.Tenant, Prefix: "sk-" + k.Tenant, Name: orNull(k.Name), Created: k.Created, Expires: orNever(k.Expires), Status: "active"}
+	if k.Revoked {
+		out.Status = "revoked"
+	}
+	return out
+}
+
+// orNever is t, or null in place of no time.
+func orNever(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// remove deletes a tenant.
+func (h *handler) remove(ctx context.Context, ex *pipeline.Exchange, id string) error {
+	t, err := h.store.SetTenantStatus(ctx, id, "deleted")
 	if err != nil {
 		return err
 	}
+	return reply(ex, 200, map[string]any{
+		"status": t.Status, "tenant_id": t.ID, "job_id": nil,
+		"message": fmt.Sprintf("Tenant %s is deleted: its keys open nothing any more, and what it has stored stays.", t.ID),
+	})
+}
+
+func (h *handler) status(ctx context.Context, ex *pipeline.Exchange, id string) error {
+	missing := detail.Invalid(detail.Problem{Type: "missing", Loc: []any{"body", "status"}, Msg: "Field required"})
+	r, err := detail.Read(ex)
+	if e, ok := errors.AsType[*pipeline.Error](err); ok && e.Code == "invalid_request" {
+		return missing // it is the only field of this body, which is all that FastAPI knows of it
+	}
+	if err != nil {
+		return err
+	}
+	if r.Raw("status") == nil {
+		return missing
+	}
 	status := r.NeedString("status")
-	if r.Has("status") && status != "active" && status != "suspended" && status != "deleted" {
+	if status != "active" && status != "suspended" && status != "deleted" {
 		const want = "'active', 'suspended' or 'deleted'"
 		r.Refuse("status", "enum", "Input should be "+want, map[string]string{"expected": want})
 	}
@@ -278,37 +333,31 @@ func (h *handler) setStatus(ctx context.Context, ex *pipeline.Exchange, id, stat
 }
 
 func (h *handler) createKey(ctx context.Context, ex *pipeline.Exchange, id string) error {
-	k := pipeline.TenantKey{Tenant: id}
-	if len(ex.Request.Body) > 0 {
-		r, err := detail.Read(ex)
-		if err != nil {
-			return err
-		}
-		if s := r.OptString("name"); s != nil {
-			k.Name = *s
-			bound(r, "name", k.Name, maxName)
-		}
-		if raw := r.Raw("expires_at"); raw != nil {
-			var wrong *notMoment
-			if k.Expires, wrong = moment(raw); wrong != nil {
-				var why any
-				if wrong.why != "" {
-					why = map[string]string{"error": wrong.why}
-				}
-				r.Refuse("expires_at", wrong.kind, wrong.msg+wrong.why, why)
+	k := pipeline.TenantKey{Tenant: id, Name: "api-key"}
+	r, err := detail.Read(ex)
+	if err != nil {
+		return err
+	}
+	if s := r.OptString("name"); s != nil && *s != "" {
+		k.Name = *s
+		bound(r, "name", k.Name, maxName)
+	}
+	if raw := r.Raw("expires_at"); raw != nil {
+		var wrong *notMoment
+		if k.Expires, wrong = moment(raw); wrong != nil {
+			var why any
+			if wrong.why != "" {
+				why = map[string]string{"error": wrong.why}
 			}
+			r.Refuse("expires_at", wrong.kind, wrong.msg+wrong.why, why)
 		}
-		if err := r.Err(); err != nil {
-			return err
-		}
+	}
+	if err := r.Err(); err != nil {
+		return err
 	}
 	made, err := h.store.CreateKey(ctx, k)
 	if err != nil {
 		return err
-	}
-	var expires *time.Time
-	if !made.Expires.IsZero() {
-		expires = &made.Expires
 	}
 	return reply(ex, 201, struct {
 		ID      string     `json:"key_id"`
@@ -317,7 +366,7 @@ func (h *handler) createKey(ctx context.Context, ex *pipeline.Exchange, id strin
 		Name    *string    `json:"name"`
 		Created time.Time  `json:"created_at"`
 		Expires *time.Time `json:"expires_at"`
-	}{made.ID, made.Tenant, made.Key, orNull(made.Name), made.Created, expires})
+	}{made.ID, made.Tenant, made.Key, orNull(made.Name), made.Created, orNever(made.Expires)})
 }
 
 func (h *handler) revoke(ctx context.Context, ex *pipeline.Exchange, id, key string) error {

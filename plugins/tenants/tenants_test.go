@@ -97,14 +97,14 @@ func TestLife(t *testing.T) {
 	at := "/admin/tenants/" + id
 	r.want("GET /admin/tenants?limit=1&offset=0", "", 200, `"status":"active"`)
 	r.want("GET "+at, "", 200, `"scopes":["graph:query"],"collections":null`)
-	if said := r.want("GET "+at, "", 200, id); strings.Contains(said, "sk-") {
+	if said := r.want("GET "+at, "", 200, id); strings.Contains(said, "sk-"+id+"-") {
 		t.Errorf("a key is shown again: %s", said)
 	}
 	key := r.want("POST "+at+"/api-keys", `{"name":"second","expires_at":"2030-01-02T03:04:05"}`, 201, `"name":"second"`)
 	if field(t, key, "expires_at") != "2030-01-02T03:04:05Z" {
 		t.Error(key)
 	}
-	r.want("POST "+at+"/api-keys", ``, 201, `"expires_at":null`)
+	r.want("POST "+at+"/api-keys", `{}`, 201, `"name":"api-key"`)
 	for sent, want := range map[string]string{
 		`1893456000`: "2030-01-01T00:00:00Z", `"1893456000"`: "2030-01-01T00:00:00Z", `1893456000000`: "2030-01-01T00:00:00Z", `"2030-01-31"`: "2030-01-31T00:00:00Z",
 		`"2030-01-31 12:00:00.5+02:00"`: "2030-01-31T10:00:00.5Z", `"2030-01-31T12:00Z"`: "2030-01-31T12:00:00Z",
@@ -115,9 +115,16 @@ func TestLife(t *testing.T) {
 		}
 	}
 	r.want("DELETE "+at+"/api-keys/%7B"+strings.ToUpper(field(t, key, "key_id"))+"%7D", "", 204, "")
-	r.want("DELETE "+at+"/api-keys/"+field(t, key, "key_id"), "", 404, "not found for tenant "+id)
+	r.want("DELETE "+at+"/api-keys/"+field(t, key, "key_id"), "", 204, "")
+	r.want("DELETE "+at+"/api-keys/00000000-0000-4000-8000-000000000000", "", 404, "not found for tenant "+id)
+	r.want("GET "+at, "", 200, `"api_keys":[{"key_id":"`)
+	r.want("GET "+at, "", 200, `"tenant_id":"`+id+`","key_prefix":"sk-`+id+`","name":"default","created_at":"`)
+	r.want("GET "+at, "", 200, `"expires_at":"2030-01-02T03:04:05Z","last_used_at":null,"status":"revoked"},`)
+	r.want("GET "+at, "", 200, `"expires_at":null,"last_used_at":null,"status":"active"}`)
+	r.want("GET "+at, "", 200, `],"stats":null}`)
 	r.want("PUT "+at+"/status", `{"status":"suspended"}`, 200, `"status":"suspended"`)
-	r.want("DELETE "+at, "", 200, `"status":"deleted"`)
+	r.want("DELETE "+at, "", 200, `{"job_id":null,"message":"Tenant `+id+` is deleted: `)
+	r.want("DELETE "+at, "", 200, `"status":"deleted","tenant_id":"`+id+`"}`)
 	r.want("PUT "+at+"/status", `{"status":"active"}`, 409, "is deleted")
 	r.want("POST "+at+"/api-keys", `{}`, 409, "is deleted")
 }
@@ -138,6 +145,14 @@ func TestRefusals(t *testing.T) {
 	r.want("GET /admin/tenants/zz", "", 404, `{"detail":"Tenant zz not found"}`)
 	r.want("PUT /admin/tenants/zz/status", `{"status":"active"}`, 404, "Tenant zz not found")
 	r.want("PUT /admin/tenants/zz/status", `{"status":"odd"}`, 422, "enum")
+	for _, body := range []string{``, `null`, `[]`, `"active"`, `{}`, `{"status":null,"other":1}`} {
+		r.want("PUT /admin/tenants/zz/status", body, 422, `{"detail":[{"type":"missing","loc":["body","status"],"msg":"Field required","input":null}]}`)
+	}
+	r.want("PUT /admin/tenants/zz/status", `{`, 422, "json_invalid")
+	r.want("PUT /admin/tenants/zz/status", `{"status":5}`, 422, "string_type")
+	r.want("POST /admin/tenants/zz/api-keys", ``, 422, `{"type":"missing","loc":["body"],`)
+	r.want("POST /admin/tenants", `{"name":"N","description":"`+strings.Repeat("台", 4097)+`"}`, 422, `"loc":["body","description"],"msg":"String should have at most 4096 characters"`)
+	r.want("POST /admin/tenants", `{"name":"N","description":"`+strings.Repeat("台", 4096)+`"}`, 201, `台"`)
 	r.want("POST /admin/tenants/zz/api-keys", `{}`, 404, "Tenant zz not found")
 	r.want("POST /admin/tenants/zz/api-keys", `{"expires_at":"soon"}`, 422, `"ctx":{"error":"such as 2030-`)
 	for sent, kind := range map[string]string{

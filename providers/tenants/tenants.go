@@ -154,7 +154,11 @@ func (s *Store) Tenant(_ context.Context, id string) (pipeline.Tenant, error) {
 	if err != nil {
 		return pipeline.Tenant{}, err
 	}
-	return t.public(), nil
+	out := t.public()
+	for _, k := range t.Keys {
+		out.Keys = append(out.Keys, pipeline.TenantKey{ID: k.ID, Tenant: t.ID, Name: k.Name, Created: k.Created, Expires: k.Expires, Revoked: k.Revoked})
+	}
+	return out, nil
 }
 
 // SetTenantStatus implements pipeline.TenantStore.
@@ -208,11 +212,14 @@ func (s *Store) RevokeKey(_ context.Context, tenant, id string) error {
 			return err
 		}
 		for i := range t.Keys {
-			if t.Keys[i].ID == id && !t.Keys[i].Revoked {
+			if t.Keys[i].ID != id {
+				continue
+			}
+			if !t.Keys[i].Revoked {
 				t.Keys[i].Revoked = true
 				t.Updated = s.now().UTC()
-				return nil
 			}
+			return nil
 		}
 		return &pipeline.Error{Status: 404, Code: "key_not_found", Fault: pipeline.CallerFault, Err: fmt.Errorf("API key %s not found for tenant %s", id, tenant)}
 	})
