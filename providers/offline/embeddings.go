@@ -74,17 +74,15 @@ func inputsOf(input []byte) ([][]byte, *refusal) {
 		return nil, wrong
 	}
 	first := kind(firstOf(input))
-	if first != 0 && first != '"' && first != '[' { // tokens
-		for v := range chat.Array(input) {
-			if _, ok := chat.Int(v); !ok {
-				return nil, wrong
-			}
+	if first != 0 && first != '"' && first != '[' {
+		if !areTokens(input) {
+			return nil, wrong
 		}
 		return [][]byte{input}, nil
 	}
 	var list [][]byte
 	for v := range chat.Array(input) {
-		if kind(v) != first || len(v) == 2 {
+		if kind(v) != first || len(v) == 2 || first == '[' && !areTokens(v) {
 			return nil, wrong
 		}
 		list = append(list, v)
@@ -93,6 +91,15 @@ func inputsOf(input []byte) ([][]byte, *refusal) {
 		return nil, &refusal{400, "Invalid 'input': expected an array of 1 to 2048 inputs.", "input", "invalid_value"}
 	}
 	return list, nil
+}
+
+func areTokens(list []byte) bool {
+	for v := range chat.Array(list) {
+		if n, ok := chat.Int(v); !ok || n < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // embed adds an input's features to v and returns how many tokens it has.

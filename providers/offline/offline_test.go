@@ -182,6 +182,52 @@ func TestRefusals(t *testing.T) {
 	wrong(pipeline.OpCompletions, `{"model":"m","prompt":"a"`, "logprobs", "6", "-1", "true")
 	wrong(chat, `{"model":"m","messages":[{"role":"user","content":"a"}]`, "response_format", "1", `"x"`, "[]")
 	wrong(chat, `{"model":"m","stream":true,"messages":[{"role":"user","content":"a"}]`, "stream_options", "1", `"x"`, "[]")
+	// What is inside of a parameter counts too.
+	inside := func(op pipeline.Operation, more, param, code string) {
+		t.Helper()
+		f(op, map[pipeline.Operation]string{
+			chat:                   `{"model":"m","stream":true,"messages":[{"role":"user","content":"a"}],`,
+			pipeline.OpResponses:   `{"model":"m","stream":true,"input":"a",`,
+			pipeline.OpEmbeddings:  `{"model":"m",`,
+			pipeline.OpRerank:      `{"model":"m","query":"q","documents":["d"],`,
+			pipeline.OpCompletions: `{"model":"m","stream":true,"prompt":"a",`,
+		}[op]+more+"}", 400, param, code)
+	}
+	for _, op := range []pipeline.Operation{chat, pipeline.OpResponses} {
+		inside(op, `"tool_choice":"any"`, "tool_choice", "invalid_value")
+		inside(op, `"tool_choice":{}`, "tool_choice.type", "missing_required_parameter")
+		inside(op, `"tools":[5]`, "tools[0]", "invalid_value")
+		inside(op, `"tools":[{"name":"f","function":{"name":"f"}}]`, "tools[0].type", "missing_required_parameter")
+		inside(op, `"metadata":{"a":"b","c":1}`, "metadata", "invalid_value")
+	}
+	for _, op := range []pipeline.Operation{chat, pipeline.OpCompletions} {
+		inside(op, `"stream_options":{"include_usage":"true"}`, "stream_options.include_usage", "invalid_value")
+		inside(op, `"stream_options":{"include_obfuscation":1}`, "stream_options.include_obfuscation", "invalid_value")
+	}
+	inside(chat, `"tools":[{"type":"function","function":{"name":"f","parameters":"{}"}}]`, "tools[0].function.parameters", "invalid_value")
+	inside(pipeline.OpResponses, `"tools":[{"type":"web_search"},{"type":"function","name":"f","parameters":[]}]`, "tools[1].parameters", "invalid_value")
+	inside(chat, `"response_format":{}`, "response_format.type", "missing_required_parameter")
+	inside(chat, `"response_format":{"type":"xml"}`, "response_format.type", "invalid_value")
+	inside(chat, `"response_format":{"type":"json_schema"}`, "response_format.json_schema", "missing_required_parameter")
+	inside(chat, `"response_format":{"type":"json_schema","json_schema":"x"}`, "response_format.json_schema", "invalid_value")
+	inside(pipeline.OpResponses, `"text":{"format":{"type":"json_schema","name":"x"}}`, "text.format.schema", "missing_required_parameter")
+	inside(pipeline.OpResponses, `"text":{"format":{"type":1}}`, "text.format.type", "invalid_value")
+	for op, head := range map[pipeline.Operation]string{
+		chat:                 `{"model":"m","messages":[{"role":"system","content":"s"},{"role":"user","content":[{"type":"text","text":"a"},`,
+		pipeline.OpResponses: `{"model":"m","input":[{"role":"system","content":"s"},{"role":"user","content":[{"type":"input_text","text":"a"},`,
+	} {
+		at := map[pipeline.Operation]string{chat: "messages", pipeline.OpResponses: "input"}[op] + "[1].content[1]"
+		f(op, head+`"b"]}]}`, 400, at, "invalid_value")
+		f(op, head+`{"text":"b"}]}]}`, 400, at+".type", "missing_required_parameter")
+		f(op, head+`{"type":"text","text":1}]}]}`, 400, at+".text", "invalid_value")
+		f(op, head+`{"type":"text"}]}]}`, 400, at+".text", "missing_required_parameter")
+	}
+	for _, v := range []string{`[1,-1]`, `[[1,2],[3,1.5]]`, `[["a"]]`, `[[1],[-2]]`, `[[true]]`} {
+		inside(pipeline.OpEmbeddings, `"input":`+v, "input", "invalid_value")
+	}
+	inside(pipeline.OpRerank, `"return_documents":"yes"`, "return_documents", "invalid_value")
+	inside(pipeline.OpRerank, `"max_tokens_per_doc":"9"`, "max_tokens_per_doc", "invalid_value")
+	inside(pipeline.OpRerank, `"rank_fields":"text"`, "rank_fields", "invalid_value")
 	f(pipeline.OpCompletions, `{"model":"m"}`, 400, "prompt", "missing_required_parameter")
 	f(pipeline.OpEmbeddings, `{"model":"m"}`, 400, "input", "missing_required_parameter")
 	f(pipeline.OpEmbeddings, `{"model":"m","input":""}`, 400, "input", "invalid_value")
@@ -209,6 +255,8 @@ func TestParametersThatFit(t *testing.T) {
 		nulls.String(), `,"temperature":0,"top_p":1,"presence_penalty":-2,"frequency_penalty":2.0,"logit_bias":{"50256":-100},"user":""`,
 		`,"tools":[],"tool_choice":"auto","parallel_tool_calls":false,"metadata":{},"store":true,"logprobs":true,"top_logprobs":20,"response_format":{"type":"text"},"stop":["a"]`,
 		`,"temperature":2e0,"x_mine":[1]`,
+		`,"tools":[{"type":"function","function":{"name":"f","parameters":null}}],"tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[]}},"metadata":{"a":"b"}`,
+		`,"stream":true,"stream_options":{"include_usage":null},"response_format":{"type":"json_schema","json_schema":{"name":"x"}}`,
 	} {
 		if a := post(t, pipeline.OpChat, `{"model":"m","messages":[{"role":"developer","content":null},{"role":"user","content":[{"type":"text","text":"a"}]}]`+more+`}`); a.status != 200 {
 			t.Errorf("%s: %s", more, a.body())

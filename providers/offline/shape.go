@@ -79,12 +79,18 @@ var (
 		{"max_tool_calls", "#", 0, math.MaxInt64, "an integer"},
 		{"stream_options", "{", 0, 0, "an object"},
 	}
+	ranking = []shape{
+		{"return_documents", "tf", 0, 0, "true or false"},
+		{"max_tokens_per_doc", "#", 1, math.MaxInt64, "an integer of at least 1"},
+		{"max_chunks_per_doc", "#", 1, math.MaxInt64, "an integer of at least 1"},
+		{"rank_fields", "[", 0, 0, "an array of strings"},
+	}
 	shapes = [...][][]shape{
 		pipeline.OpChat:        {sampling, penalties, tooling, chatting, about},
 		pipeline.OpCompletions: {sampling, penalties, completing, about[:1]},
 		pipeline.OpEmbeddings:  {about[:1]},
 		pipeline.OpResponses:   {sampling, tooling, responding, about},
-		pipeline.OpRerank:      nil,
+		pipeline.OpRerank:      {ranking},
 	}
 )
 
@@ -95,6 +101,13 @@ func misshapen(op pipeline.Operation, r *chat.Request) *refusal {
 			s := &list[i]
 			if raw, _ := r.Member(s.param); given(raw) && !s.fits(raw) {
 				return invalid(s.param, s.want)
+			}
+		}
+	}
+	if metadata, _ := r.Member("metadata"); op == pipeline.OpChat || op == pipeline.OpResponses {
+		for _, v := range chat.Object(metadata) {
+			if kind(v) != '"' {
+				return invalid("metadata", "an object whose values are strings")
 			}
 		}
 	}

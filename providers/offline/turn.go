@@ -95,7 +95,9 @@ func (t *turn) readChat(r *chat.Request) *refusal {
 		return bad
 	}
 	if f, _ := r.Member("response_format"); given(f) {
-		t.readFormat(f, chat.Get(f, "json_schema", "schema"))
+		if bad := t.readFormat("response_format", f, "json_schema"); bad != nil {
+			return bad
+		}
 	}
 	return t.readTools(r, true)
 }
@@ -132,6 +134,9 @@ func (t *turn) readMessages(param string, list []byte) *refusal {
 				return bad
 			}
 		}
+		if bad := misfitPart(param, count-1, content); bad != nil {
+			return bad
+		}
 		switch {
 		case output != nil: // a tool's result among a response's items
 			role, content = roleTool, output
@@ -164,6 +169,30 @@ func misfit(i int, role, content []byte) *refusal {
 	}
 	if given(content) && kind(content) != '"' && kind(content) != '[' {
 		return invalid("messages["+strconv.Itoa(i)+"].content", "a string or an array of parts")
+	}
+	return nil
+}
+
+// misfitPart is what is wrong with a part of a content. Which kinds of parts there are is
+// left to the upstream that this model stands for.
+func misfitPart(param string, i int, content []byte) *refusal {
+	j := -1
+	for part := range chat.Array(content) {
+		j++
+		name := func(member string) string {
+			return param + "[" + strconv.Itoa(i) + "].content[" + strconv.Itoa(j) + "]" + member
+		}
+		if kind(part) != '{' {
+			return invalid(name(""), "an object")
+		}
+		switch what, text := chat.Get(part, "type"), chat.Get(part, "text"); {
+		case kind(what) != '"':
+			return missing(name(".type"))
+		case text != nil && kind(text) != '"':
+			return invalid(name(".text"), "a string")
+		case text == nil && string(what) == `"text"`:
+			return missing(name(".text"))
+		}
 	}
 	return nil
 }
@@ -208,6 +237,11 @@ func (t *turn) readCommon(r *chat.Request) *refusal {
 		if !t.stream {
 			return &refusal{400, "The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options", "invalid_value"}
 		}
+		for _, member := range [...]string{"include_usage", "include_obfuscation"} {
+			if v := chat.Get(options, member); given(v) && kind(v) != 't' && kind(v) != 'f' {
+				return invalid("stream_options."+member, "true or false")
+			}
+		}
 		t.usage = kind(chat.Get(options, "include_usage")) == 't'
 	}
 	if n, _ := r.Member("n"); given(n) {
@@ -240,21 +274,45 @@ func (t *turn) readLimit(param string, raw []byte) *refusal {
 	return nil
 }
 
-// readFormat reads a response format whose schema, if any, is given apart.
-func (t *turn) readFormat(f, schema []byte) {
+// readFormat reads the format that an answer is to have. What describes a schema is in
+// the member named: in responses the schema itself, in chat completions an object with it.
+func (t *turn) readFormat(param string, f []byte, member string) *refusal {
 	switch string(chat.Get(f, "type")) {
+	case `"text"`:
 	case `"json_object"`:
 		t.format = jsonObject
 	case `"json_schema"`:
-		t.format, t.schema = jsonSchema, schema
+		described := chat.Get(f, member)
+		if !given(described) {
+			return missing(param + "." + member)
+		}
+		if kind(described) != '{' {
+			return invalid(param+"."+member, "an object")
+		}
+		if t.format, t.schema = jsonSchema, described; member == "json_schema" {
+			t.schema = chat.Get(described, "schema")
+		}
+	case "":
+		return missing(param + ".type")
+	default:
+		return invalid(param+".type", "'text', 'json_object' or 'json_schema'")
 	}
+	return nil
 }
 
 // readTools reads the tools and the choice among them. In chat completions what
 // describes a tool is nested in a member named after its kind.
 func (t *turn) readTools(r *chat.Request, nested bool) *refusal {
 	list, _ := r.Member("tools")
+	i := -1
 	for raw := range chat.Array(list) {
+		i++
+		if kind(raw) != '{' {
+			return invalid("tools["+strconv.Itoa(i)+"]", "an object")
+		}
+		if kind(chat.Get(raw, "type")) != '"' {
+			return missing("tools[" + strconv.Itoa(i) + "].type")
+		}
 		described, custom := raw, string(chat.Get(raw, "type")) == `"custom"`
 		if nested && custom {
 			described = chat.Get(raw, "custom")
@@ -268,7 +326,15 @@ func (t *turn) readTools(r *chat.Request, nested bool) *refusal {
 			}
 			continue // a tool of the upstream's own, such as a web search
 		}
-		t.tools = append(t.tools, tool{name: name[1 : len(name)-1], schema: chat.Get(described, "parameters"), custom: custom})
+		schema := chat.Get(described, "parameters")
+		if given(schema) && kind(schema) != '{' {
+			inside := "]."
+			if nested {
+				inside = "].function."
+			}
+			return invalid("tools["+strconv.Itoa(i)+inside+"parameters", "an object")
+		}
+		t.tools = append(t.tools, tool{name: name[1 : len(name)-1], schema: schema, custom: custom})
 	}
 	if p, _ := r.Member("parallel_tool_calls"); kind(p) == 'f' {
 		t.parallel = false
@@ -287,11 +353,18 @@ func (t *turn) readTools(r *chat.Request, nested bool) *refusal {
 	case `"auto"`:
 		return nil
 	}
+	if kind(choice) != '{' {
+		// Other APIs have other words, such as "any", which would pass for "auto" here.
+		return invalid("tool_choice", "'none', 'auto', 'required' or an object")
+	}
 	return t.readChoice(choice)
 }
 
 // readChoice reads a tool choice that is an object.
 func (t *turn) readChoice(choice []byte) *refusal {
+	if kind(chat.Get(choice, "type")) != '"' {
+		return missing("tool_choice.type")
+	}
 	name := chat.Get(choice, "name")
 	for _, key := range [...]string{"function", "custom"} {
 		if v := chat.Get(choice, key); v != nil {
@@ -358,7 +431,9 @@ func (t *turn) readResponse(r *chat.Request) *refusal {
 	}
 	text, _ := r.Member("text")
 	if f := chat.Get(text, "format"); given(f) {
-		t.readFormat(f, chat.Get(f, "schema"))
+		if bad := t.readFormat("text.format", f, "schema"); bad != nil {
+			return bad
+		}
 	}
 	return t.readTools(r, false)
 }
