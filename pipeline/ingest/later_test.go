@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 )
@@ -11,9 +12,12 @@ import (
 // A gateway that has too much to do, or is started again, is asked later; one that
 // refuses what it is sent, or has never been there, is not.
 func TestGatewayLater(t *testing.T) {
+	var mu sync.Mutex // a connection that breaks orders nothing
 	var status int
 	var answer, after string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
 		if status == 0 {
 			panic(http.ErrAbortHandler) // the connection breaks
 		}
@@ -26,7 +30,9 @@ func TestGatewayLater(t *testing.T) {
 	g := &Gateway{URL: server.URL, Client: server.Client()}
 	f := func(s int, says, header string, want bool, wait time.Duration) {
 		t.Helper()
+		mu.Lock()
 		status, answer, after = s, says, header
+		mu.Unlock()
 		_, err := g.Write(t.Context(), docs)
 		if got, ok := later(err); err == nil || ok != want || got != wait {
 			t.Errorf("%v: %v, %v; want %v, %v", err, ok, got, want, wait)

@@ -78,6 +78,19 @@ func TestMetadata(t *testing.T) {
 	f(`{"doc_id":"d","id":"p","text":"x","metadata":{"source":"wiki","part":null,"title":"own"}}`, `{"part":null,"source":"wiki","title":"own"}`)
 }
 
+// A chunk that begins with its title is not told of it twice.
+func TestTitleOnce(t *testing.T) {
+	for _, text := range []string{"# C# #\n\nx", "Mill\n====\n\nx", "# Mill\nx"} {
+		docs, err := Read(fstest.MapFS{"a.md": {Data: []byte(text)}}, "a.md", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := Prepare(Splitter{Size: 100}, docs).Chunks[0].Text; got != text {
+			t.Errorf("%q", got)
+		}
+	}
+}
+
 func TestReadRefuses(t *testing.T) {
 	f := func(name, text, want string) {
 		t.Helper()

@@ -301,7 +301,7 @@ func TestLater(t *testing.T) {
 			}
 			began := time.Now()
 			p, err := ingest.Run(ctx, files(many(2)), s, o)
-			if took := time.Since(began); took != wantTook || s.calls != wantCalls || len(p.Failed) != wantFailed || !errors.Is(err, wantErr) || (p.New == 2) != (wantFailed == 0 && wantErr == nil) {
+			if took := time.Since(began); took != wantTook || s.calls != wantCalls || len(p.Failed) != wantFailed || !errors.Is(err, wantErr) || p.Unchanged != 0 || (p.New == 2) != (wantFailed == 0 && wantErr == nil) {
 				t.Errorf("took %v, %d calls, %d written, failed %v, %v", took, s.calls, p.New, p.Failed, err)
 			}
 			if wantTook > 0 && !strings.HasPrefix(waited, "again in 7s: embed: ") {
@@ -319,7 +319,11 @@ func TestLater(t *testing.T) {
 // A document that is rejected takes no others with it, however many there are.
 func TestRejected(t *testing.T) {
 	s, _ := open(t)
-	p, err := ingest.Run(t.Context(), files(many(20)), gate{s, func(docs []*ingest.Prepared) error {
+	list := files(many(20))
+	for i := range list {
+		list[i].Path = "docs/" + list[i].Name
+	}
+	p, err := ingest.Run(t.Context(), list, gate{s, func(docs []*ingest.Prepared) error {
 		for _, d := range docs {
 			if d.ID[2] == '5' || d.ID < "004" {
 				return fmt.Errorf("write: %w", &pipeline.Error{Status: 422, Fault: pipeline.CallerFault, Err: errors.New("too long")})
@@ -327,12 +331,12 @@ func TestRejected(t *testing.T) {
 		}
 		return nil
 	}}, options())
-	if err != nil || len(p.Failed) != 6 || p.New != 14 || p.Documents != 14 {
+	if err != nil || len(p.Failed) != 6 || !strings.HasPrefix(p.Failed[0].File, "docs/0") || p.New != 14 || p.Documents != 14 {
 		t.Errorf("%d written, failed %v, %v", p.New, p.Failed, err)
 	}
 }
 
-// A scripted sink fails as it is told to.
+// A scripted sink fails as it is told to, the first time when half is written.
 type scripted struct {
 	fails func(calls int) error
 	calls int
@@ -342,8 +346,14 @@ func sink(fails func(calls int) error) *scripted { return &scripted{fails: fails
 
 func (s *scripted) Write(_ context.Context, docs []*ingest.Prepared) (ingest.Written, error) {
 	s.calls++
-	if err := s.fails(s.calls); err != nil {
+	err := s.fails(s.calls)
+	switch {
+	case s.calls == 1 && err != nil:
+		return ingest.Written{New: 1}, err // half of it
+	case err != nil:
 		return ingest.Written{}, err
+	case s.calls > 1:
+		return ingest.Written{New: len(docs) - 1, Unchanged: 1}, nil
 	}
 	return ingest.Written{New: len(docs)}, nil
 }

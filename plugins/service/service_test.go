@@ -528,6 +528,9 @@ func TestJSONHint(t *testing.T) {
 	f(`[{"role":"system","content":"Be kind."},{"role":"user","content":"hi"}]`, `[{"content":"Be kind.\n\n`+jsonHint+`","role":"system"},{"role":"user","content":"hi"}]`)
 	f(`[{"role":"user","content":"as Json"}]`, `[{"role":"user","content":"as Json"}]`)
 	f(`[{}]`, `[{"content":"`+jsonHint+`","role":"system"},{}]`)
+	r := start(t)
+	r.want("/chat", `{"messages":[{"role":"system","content":"x"}],"json_mode":true}`, 200, `"data":"x\n\n`+jsonHint)
+	r.want("/graph/probe", `{"model":"m","messages":[{"role":"system","content":"x"}],"strict_json":true}`, 200, `"raw":"x\n\n`+jsonHint)
 	q := &chatRequest{Messages: []json.RawMessage{[]byte(`{"role":"user","content":"hi"}`)}}
 	if q.hint(); len(q.Messages) != 1 {
 		t.Error("who wants no JSON is told of it")
