@@ -21,10 +21,14 @@ const longParams = 64 << 10
 func (s *Store) looping(ctx context.Context, run func(also ...func(*driver.TransactionConfig)) (ended bool, err error)) error {
 	select {
 	case s.loops <- struct{}{}:
-	case <-ctx.Done():
-		return &pipeline.Error{
-			Status: 503, Code: "store_unavailable", Fault: pipeline.OverloadFault, RetryAfter: 5 * time.Second,
-			Err: errors.New("the graph store is still busy with queries that go through lists or match patterns"),
+	default:
+		select {
+		case s.loops <- struct{}{}:
+		case <-ctx.Done():
+			return &pipeline.Error{
+				Status: 503, Code: "store_unavailable", Fault: pipeline.OverloadFault, RetryAfter: 5 * time.Second,
+				Err: errors.New("the graph store is still busy with queries that go through lists or match patterns"),
+			}
 		}
 	}
 	mark := uuid.NewString()

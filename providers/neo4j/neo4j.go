@@ -40,7 +40,7 @@ var Component = config.Define[Graph]("neo4j", Config{
 	Timeout:      5 * time.Second,
 	WriteTimeout: 30 * time.Second,
 	Connections:  100,
-	Loops:        4,
+	Loops:        2,
 	Procedures:   []string{"db.labels", "db.relationshipTypes", "db.propertyKeys"},
 }, source)
 
