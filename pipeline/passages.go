@@ -51,6 +51,10 @@ type SearchQuery struct {
 // order of ids. Fusing them is the caller's business.
 type Legs struct {
 	Dense, Sparse []Passage
+	// Change is the number of the last change to what the tenant has in the collection
+	// that replaced or removed something: two searches that saw the same one can be put
+	// together. It stays zero in stores that do not count.
+	Change uint64
 }
 
 // A Filter admits passages whose metadata meet it: all of Must, any of Should
@@ -100,11 +104,15 @@ type Upsert struct {
 	Model              string // that made the vectors; see ModelMismatch
 	// SkipUnchanged leaves points alone whose Digest is stored already.
 	SkipUnchanged bool
+	// Remove are the ids of points that go in the same step, as far as a store has
+	// steps: whoever searches finds them, or what is written.
+	Remove []string
 }
 
 // Upserted is what became of an Upsert.
 type Upserted struct {
 	Written, Skipped int
+	Removed          int
 }
 
 // CollectionInfo describes a collection as one tenant sees it.

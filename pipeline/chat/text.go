@@ -135,3 +135,28 @@ func appendUnit(dst, s []byte, halves bool) (out, rest []byte) {
 	}
 	return utf8.AppendRune(dst, utf8.RuneError), s
 }
+
+// Paired reports whether no string in a JSON value holds half of a surrogate pair,
+// which is no character: readers put different ones in its place, or none.
+func Paired(raw []byte) bool {
+	for i := bytes.IndexByte(raw, '\\'); i >= 0; {
+		size := 2
+		if i+1 < len(raw) && raw[i+1] == 'u' {
+			size = 6
+			first := hex4(raw[min(i+2, len(raw)):])
+			if utf16.IsSurrogate(first) {
+				rest := raw[min(i+6, len(raw)):]
+				if len(rest) < 6 || rest[0] != '\\' || rest[1] != 'u' || utf16.DecodeRune(first, hex4(rest[2:])) == utf8.RuneError {
+					return false
+				}
+				size = 12
+			}
+		}
+		next := bytes.IndexByte(raw[min(i+size, len(raw)):], '\\')
+		if next < 0 {
+			return true
+		}
+		i += size + next
+	}
+	return true
+}

@@ -271,3 +271,23 @@ func FuzzMessages(f *testing.F) {
 		}
 	})
 }
+
+func TestPaired(t *testing.T) {
+	f := func(raw string, want bool) {
+		t.Helper()
+		if got := Paired([]byte(raw)); got != want {
+			t.Errorf("%s: %v", raw, got)
+		}
+		for i := range raw { // whatever is cut off
+			Paired([]byte(raw[:i]))
+		}
+	}
+	f(`{"a":["x",1]}`, true)
+	f(`"\\ud800 \n\u00e9\ud83d\ude00\uD83D\uDE00"`, true)
+	f(`"\\\ud800"`, false)
+	f(`"\ud83d\ud83d\ude00"`, false)
+	f(`"\ude00\ud83d"`, false)
+	f(`"\ud83d\n"`, false)
+	f(`{"\udfff":1}`, false)
+	f(`"\ud83d\\ude00"`, false)
+}

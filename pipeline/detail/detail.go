@@ -222,7 +222,43 @@ func Read(ex *pipeline.Exchange) (*Reader, error) {
 		object.Input = shown(b)
 		return nil, Invalid(object)
 	}
-	return newReader(bytes.Clone(b), []any{"body"}, new([]Problem)), nil
+	r := newReader(bytes.Clone(b), []any{"body"}, new([]Problem))
+	if !chat.Paired(b) {
+		r.unpaired(r.loc, b)
+		return nil, r.Err()
+	}
+	return r, nil
+}
+
+// unpaired notes where in a value half of a surrogate pair stands. Names with different
+// halves would be taken for one, and stores take none.
+func (r *Reader) unpaired(loc []any, raw json.RawMessage) {
+	at := func(step any) []any { return append(loc[:len(loc):len(loc)], step) }
+	switch {
+	case chat.Paired(raw):
+	case raw[0] == '{':
+		for k, v := range chat.Object(raw) {
+			if name := strings.ToValidUTF8(string(k), "\ufffd"); name != string(k) {
+				r.notText(at(name), k)
+			} else {
+				r.unpaired(at(name), v)
+			}
+		}
+	case raw[0] == '[':
+		i := 0
+		for v := range chat.Array(raw) {
+			r.unpaired(at(i), v)
+			i++
+		}
+	default:
+		s, _ := chat.Text(raw)
+		r.notText(loc, []byte(s))
+	}
+}
+
+func (r *Reader) notText(loc []any, s []byte) {
+	s = bytes.ToValidUTF8(s, []byte("\ufffd"))
+	r.wrong(loc, text(s[:min(len(s), maxInput)]), "string_unicode", "Input should be a valid string, unable to parse raw data as a unicode string", nil)
 }
 
 // What is wrong with something that should be an object with known fields.

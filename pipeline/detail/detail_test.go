@@ -57,6 +57,27 @@ func TestBodies(t *testing.T) {
 	f(json, strings.Repeat(`{"a":`, 100)+"1"+strings.Repeat("}", 100), 422, "json_invalid")
 }
 
+// Half of a surrogate pair is no text, wherever it stands.
+func TestHalves(t *testing.T) {
+	f := func(body, problems string) {
+		t.Helper()
+		_, err := reader(t, body, "")
+		const as = `,"msg":"Input should be a valid string, unable to parse raw data as a unicode string","input":`
+		want := ""
+		if problems != "" {
+			want = `{"detail":[` + strings.ReplaceAll(problems, " in ", as) + `]}`
+		}
+		if _, said := told(err); said != want {
+			t.Errorf("%s\ngot  %s\nwant %s", body, said, want)
+		}
+	}
+	f(`{"a":"\ud83d\ude00 \\ud800 \u00e9"}`, "")
+	f(`{"a":"x\ud800","b":["y",{"c":"\udc00\ud800"}],"d":"\ud83d\ud83d\ude00","e":"\ud800\\udc00"}`,
+		`{"type":"string_unicode","loc":["body","a"] in "x�"},{"type":"string_unicode","loc":["body","b",1,"c"] in "��"},`+
+			`{"type":"string_unicode","loc":["body","d"] in "�😀"},{"type":"string_unicode","loc":["body","e"] in "�\\udc00"}`)
+	f(`{"a":{"k\udbff":1}}`, `{"type":"string_unicode","loc":["body","a","k�"] in "k�"}`)
+}
+
 func TestLaxTypes(t *testing.T) {
 	r, err := reader(t, `{"s":"x","i":"2","f":"0.5","b":"yes","b2":0,"i2":3.0,"n":null,"l":["a","b"],"d":{"k":1},"o":[{"x":"y"}]}`, "")
 	if err != nil {

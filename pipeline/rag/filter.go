@@ -31,6 +31,9 @@ func ParseFilter(raw []byte, param string) (*pipeline.Filter, error) {
 		return nil, nil
 	}
 	p := filterParser{param: param}
+	if !chat.Paired(raw) {
+		return nil, p.bad(`a \u escape stands for half of a surrogate pair, without the other half`)
+	}
 	f, err := p.filter(raw, 0)
 	if err != nil || p.conditions == 0 {
 		return nil, err

@@ -74,6 +74,8 @@ func TestBadFilter(t *testing.T) {
 	f(`{"lang":{"like":"e%"}}`)
 	f(`{"lang":{}}`)
 	f(`{"":"x"}`)
+	f(`{"a\ud800":"x"}`) // stores take no half of a character
+	f(`{"a":"\udc00\ud800"}`)
 	f(`{"year":{"gt":"5"}}`)
 	f(`{"year":1e999}`)
 	f(`{"must":[],"lang":"en"}`)

@@ -72,23 +72,23 @@ func (s *Searcher) Search(ctx context.Context, q SearchQuery) (Found, error) {
 	if q.Keep > 0 && (q.Mode != Hybrid || s.Embedder == nil) {
 		q.Prefetch = q.Keep // nothing else will move one up
 	}
-	var words *Leg[[]pipeline.Passage]
+	var words *Leg[pipeline.Legs]
 	if q.Mode != Dense {
-		words = Start(&s.Legs, whole(ctx, func() ([]pipeline.Passage, error) { return s.byWords(ctx, q) }))
+		words = Start(&s.Legs, whole(ctx, func() (pipeline.Legs, error) { return s.byWords(ctx, q) }))
 	}
 	var meaning *Leg[dense]
 	if q.Mode != Sparse && s.Embedder != nil {
 		meaning = Start(&s.Legs, whole(ctx, func() (dense, error) { return s.byMeaning(ctx, q) }))
 	}
 	var near dense
-	var literal []pipeline.Passage
+	var literal pipeline.Legs
 	var failed []error
 	if meaning != nil {
 		var took time.Duration
 		var err error
 		if near, took, err = meaning.Wait(ctx); err != nil {
 			found.Degraded = append(found.Degraded, "dense:"+Reason(ctx, err))
-			if len(near.passages) == 0 {
+			if len(near.Dense) == 0 {
 				failed = append(failed, err)
 			}
 		}
@@ -102,7 +102,7 @@ func (s *Searcher) Search(ctx context.Context, q SearchQuery) (Found, error) {
 		var err error
 		if literal, took, err = words.Wait(ctx); err != nil {
 			found.Degraded = append(found.Degraded, "sparse:"+Reason(ctx, err))
-			if len(literal) == 0 {
+			if len(literal.Sparse) == 0 {
 				failed = append(failed, err)
 			}
 		}
@@ -111,9 +111,27 @@ func (s *Searcher) Search(ctx context.Context, q SearchQuery) (Found, error) {
 	if len(failed) == legs(meaning != nil, words != nil) {
 		return Found{Stages: found.Stages}, errors.Join(failed...)
 	}
-	near.passages = similar(near.passages, q.Threshold)
-	found.Passages = s.Fusion.Fuse(near.passages, literal, q.Keep)
+	if near.vector != nil && words != nil && len(found.Degraded) == 0 && near.Change != literal.Change {
+		near.Legs, literal = s.again(ctx, q, near, literal)
+	}
+	found.Passages = s.Fusion.Fuse(similar(near.Dense, q.Threshold), literal.Sparse, q.Keep)
 	return found, nil
+}
+
+// again searches once more, both legs at one moment, where documents have been changed
+// between the two: one half would be of what they were, the other of what they are. If
+// that fails, what was found before has to do.
+func (s *Searcher) again(ctx context.Context, q SearchQuery, near dense, literal pipeline.Legs) (byMeaning, byWords pipeline.Legs) {
+	both := Start(&s.Legs, whole(ctx, func() (pipeline.Legs, error) {
+		return s.Store.Search(ctx, pipeline.SearchQuery{
+			Tenant: q.Tenant, Collection: q.Collection, Vector: near.vector, Model: s.Embedder.Model(), Text: q.Text, Limit: q.Prefetch, Filter: q.Filter,
+		})
+	}))
+	found, _, err := both.Wait(ctx)
+	if err != nil {
+		return near.Legs, literal
+	}
+	return found, found
 }
 
 func legs(have ...bool) int {
@@ -128,7 +146,8 @@ func legs(have ...bool) int {
 
 // dense is what the search by meaning returns.
 type dense struct {
-	passages  []pipeline.Passage
+	pipeline.Legs
+	vector    []float32 // of the question, once the store has taken it
 	embedding time.Duration
 }
 
@@ -142,16 +161,19 @@ func (s *Searcher) byMeaning(ctx context.Context, q SearchQuery) (dense, error) 
 	found, err := s.Store.Search(ctx, pipeline.SearchQuery{
 		Tenant: q.Tenant, Collection: q.Collection, Vector: vectors[0], Model: s.Embedder.Model(), Limit: q.Prefetch, Filter: q.Filter,
 	})
-	d.passages = found.Dense
+	d.Legs = found
+	if err == nil {
+		d.vector = vectors[0]
+	}
 	Refused(err, s.Embedder, []string{q.Text}, pipeline.ForAsking)
 	return d, missing(err)
 }
 
-func (s *Searcher) byWords(ctx context.Context, q SearchQuery) ([]pipeline.Passage, error) {
+func (s *Searcher) byWords(ctx context.Context, q SearchQuery) (pipeline.Legs, error) {
 	found, err := s.Store.Search(ctx, pipeline.SearchQuery{
 		Tenant: q.Tenant, Collection: q.Collection, Text: q.Text, Limit: q.Prefetch, Filter: q.Filter,
 	})
-	return found.Sparse, missing(err)
+	return found, missing(err)
 }
 
 // Refused has vectors made anew that a store refused for what they are. An upstream that

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,6 +155,42 @@ func TestSearch(t *testing.T) {
 	f("panic", func(_ *ragtest.Store, e *ragtest.Embedder, _ *rag.SearchQuery) {
 		e.Vector = func(string) []float32 { panic("x") }
 	}, want{ids: "p0 p1", degraded: "dense:error"})
+}
+
+// A changing store is changed each time that it has been searched.
+type changing struct {
+	*ragtest.Store
+	changes atomic.Uint64
+}
+
+func (c *changing) Search(ctx context.Context, q pipeline.SearchQuery) (pipeline.Legs, error) {
+	legs, err := c.Store.Search(ctx, q)
+	legs.Change = c.changes.Add(1)
+	return legs, err
+}
+
+// Where documents change between the two legs, both are searched again at one moment.
+func TestSearchAgain(t *testing.T) {
+	f := func(changes bool, want string) {
+		t.Helper()
+		st := store()
+		s := &rag.Searcher{Store: st, Embedder: embedder(), Fusion: rag.Fusion{K: 60, Dense: 1, Sparse: 1}}
+		if changes {
+			s.Store = &changing{Store: st}
+		}
+		got, err := s.Search(t.Context(), rag.SearchQuery{Tenant: "t", Collection: "c", Text: "red apples", Prefetch: 2, Keep: 3})
+		if err != nil || ids(got.Passages) != "p0 p2 p1" || len(got.Degraded) != 0 {
+			t.Errorf("%v %v %v", ids(got.Passages), got.Degraded, err)
+		}
+		calls := st.Calls()
+		slices.Sort(calls)
+		if got := strings.Join(calls, " "); got != want {
+			t.Errorf("searched %s; want %s", got, want)
+		}
+		_ = s.Close()
+	}
+	f(false, "dense sparse")
+	f(true, "dense dense sparse sparse")
 }
 
 func TestRank(t *testing.T) {

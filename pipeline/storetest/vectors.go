@@ -25,6 +25,7 @@ func Vectors(t *testing.T, open func(t *testing.T) pipeline.VectorStore) {
 		{"dimensions", dimensions},
 		{"models", models},
 		{"prune", prune},
+		{"replace", replace},
 		{"bad vectors", badVectors},
 		{"upsert", upserts},
 		{"skip unchanged", skipUnchanged},
@@ -180,6 +181,39 @@ func prune(t *testing.T, store pipeline.VectorStore) {
 	equal(t, "found", ids(s.search(t, pipeline.SearchQuery{Vector: vector(1, 1), Limit: 2}).Dense), idsOf(points[1], near))
 	if list := must[[]pipeline.Passage](t)(store.Chunks(within(t), s.tenant, s.collection, "no document")); len(list) != 0 {
 		t.Errorf("nothing has %d chunks", len(list))
+	}
+}
+
+// replace writes and removes in one call.
+func replace(t *testing.T, store pipeline.VectorStore) {
+	s, other := newShelf(store), newShelf(store)
+	other.collection = s.collection
+	old := []pipeline.Point{s.point("d", 0, "old", vector(1, 0), ""), s.point("d", 1, "old", vector(1, 1), ""), s.point("d", 2, "old", vector(1, 2), "")}
+	s.put(t, old...)
+	theirs := other.point("d", 0, "old", vector(1, 0), "")
+	other.put(t, theirs)
+	f := func(u pipeline.Upsert, written, removed int, left ...pipeline.Point) {
+		t.Helper()
+		u.Tenant, u.Collection = s.tenant, s.collection
+		done := must[pipeline.Upserted](t)(store.Upsert(within(t), u))
+		if done.Written != written || done.Removed != removed {
+			t.Errorf("%+v; want %d written and %d removed", done, written, removed)
+		}
+		legs := s.search(t, pipeline.SearchQuery{Vector: vector(1, 0), Text: "old new", Limit: 10})
+		for _, leg := range [][]pipeline.Passage{legs.Dense, legs.Sparse} {
+			got := ids(leg)
+			slices.Sort(got)
+			equal(t, "left", got, idsOf(left...))
+		}
+	}
+	young := s.point("d", 0, "new", vector(0, 1), "")
+	// What is written stays, whatever else is said of it.
+	f(pipeline.Upsert{Points: []pipeline.Point{young}, Remove: idsOf(young, old[1], old[1], theirs)}, 1, 1, young, old[2])
+	f(pipeline.Upsert{Points: []pipeline.Point{young}, SkipUnchanged: true, Remove: idsOf(young, old[2])}, 0, 1, young)
+	f(pipeline.Upsert{Remove: idsOf(old...)[:0]}, 0, 0, young)
+	f(pipeline.Upsert{Remove: idsOf(young, theirs)}, 0, 1)
+	if n := other.count(t); n != 1 {
+		t.Errorf("another tenant has %d points; want one", n)
 	}
 }
 

@@ -56,6 +56,15 @@ func (h *deleteVector) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipe
 	if h.store == nil {
 		return unavailable("qdrant")
 	}
+	var docs []string // all
+	if doc != nil {
+		docs = append(docs, *doc)
+	}
+	unlock, err := lock(ctx, h.store, rag.Tenant(ex), docs...)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	n, err := h.store.Delete(ctx, rag.Tenant(ex), collection, deref(doc))
 	if e, ok := errors.AsType[*pipeline.Error](err); ok && e.Code == "collection_not_found" {
 		n, err = 0, nil // it is gone, which is what was asked for

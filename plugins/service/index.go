@@ -165,9 +165,16 @@ func (h *indexEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pip
 	for i := range j.Points {
 		out.IDs = append(out.IDs, j.Points[i].ID)
 	}
+	unlock, err := lock(ctx, h.store, j.Tenant, j.documents()...)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	var p *pruning
 	if j.replace {
-		p, err = h.pruning(ctx, j)
+		if p, err = h.pruning(ctx, j); err == nil {
+			j.Remove = p.ids
+		}
 	}
 	if err == nil {
 		out.Skipped, err = h.skip(ctx, j)
@@ -189,16 +196,30 @@ func (h *indexEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pip
 	}
 	out.Upserted, out.Skipped = done.Written, out.Skipped+done.Skipped
 	if p != nil {
-		n, err := h.store.Remove(ctx, j.Tenant, j.Collection, p.ids)
-		if err != nil {
-			h.log.Warn("chunks could not be removed", "error", err)
-			return gone(ex, "index_error", err)
-		}
-		out.Deleted = &n
+		out.Deleted = &done.Removed
 	} else if err := h.link(ctx, j); err != nil {
 		out.Errors = append(out.Errors, "entities: "+sentence(failed("neo4j_error", err)))
 	}
 	return reply(ex, out)
+}
+
+// documents are those that a job has chunks of.
+func (j *job) documents() []string {
+	docs := make([]string, len(j.Points))
+	for i := range j.Points {
+		docs[i] = j.Points[i].DocID
+	}
+	return docs
+}
+
+// lock keeps others from changing the same documents until they are unlocked, or any of
+// the tenant's if it is told of none. A document is written in several steps, and each
+// of them relies on what the first has found.
+func lock(ctx context.Context, store pipeline.VectorStore, tenant string, docs ...string) (unlock func(), err error) {
+	if l, ok := store.(pipeline.DocumentLocker); ok {
+		return l.LockDocuments(ctx, tenant, docs)
+	}
+	return func() {}, nil
 }
 
 // link writes to the graph which entities the chunks name.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -579,4 +580,51 @@ func TestWithoutStores(t *testing.T) {
 	f(QueryConfig{}, `{"query":"RETURN 1"}`)
 	f(DeleteVectorConfig{}, `{"collection":"c"}`)
 	f(DeleteGraphConfig{}, `{}`)
+}
+
+// Whoever replaces one document at the same time as others do leaves it as one of them
+// has sent it.
+func TestReplaceAtOnce(t *testing.T) {
+	r := start(t)
+	chunks := func(v int) string {
+		var b []string
+		for i := range v%7 + 1 {
+			text := fmt.Sprintf("mill v%d p%d", v, i)
+			if i%3 == 1 {
+				text = fmt.Sprintf("mill p%d", i) // in all of them
+			}
+			b = append(b, fmt.Sprintf(`{"doc_id":"d","text":"%s","entities":["e%d"]}`, text, v))
+		}
+		return strings.Join(b, ",")
+	}
+	for round := range 10 {
+		var all sync.WaitGroup
+		for v := range 8 {
+			all.Go(func() {
+				r.want("/index/chunks", `{"collection":"kb","mode":"replace","chunks":[`+chunks(8*round+v)+`]}`, 200, `"ok":true`)
+			})
+		}
+		all.Go(func() { r.want("/delete/vector", `{"collection":"kb","doc_id":"d"}`, 200, `"ok":true`) })
+		all.Go(func() { r.want("/delete/vector", `{"collection":"kb"}`, 200, `"ok":true`) })
+		all.Wait()
+		_, said := r.ask("/search", `{"query":"mill","collection":"kb","mode":"sparse","top_k":100}`)
+		var left struct {
+			Hits []struct{ Payload struct{ Text string } }
+		}
+		if err := json.Unmarshal([]byte(said), &left); err != nil {
+			t.Fatal(err)
+		}
+		whole := len(left.Hits) == 0
+		for v := range 8 {
+			text := chunks(8*round + v)
+			same := strings.Count(text, `"text"`) == len(left.Hits)
+			for _, h := range left.Hits {
+				same = same && strings.Contains(text, `"`+h.Payload.Text+`"`)
+			}
+			whole = whole || same
+		}
+		if !whole {
+			t.Fatalf("nobody has sent %+v", left)
+		}
+	}
 }

@@ -66,7 +66,7 @@ func (c Config) Build(ctx context.Context, env config.Env) (Store, error) {
 		return nil, err
 	}
 	s := &store{
-		file: f, log: env.Log, writer: make(chan struct{}, 1),
+		file: f, log: env.Log, writer: make(gate, 1), settling: make(gate, 1),
 		collections: map[string]*collection{}, graphs: map[string]*graph{},
 		vectors:  newRecent(int(c.Memory/2), func(v []float32) int { return 4*len(v) + overhead }),
 		passages: newRecent(int(c.Memory/2), (*kept).size),
@@ -88,11 +88,16 @@ func (c Config) Build(ctx context.Context, env config.Env) (Store, error) {
 
 // store is both ports over one file. Whoever writes holds writer from reading
 // what is there until memory agrees with the file again; mu is held only while
-// memory changes. Reads copy what they need under mu and go on without.
+// memory changes. Reads copy what they need under mu and go on without. One that
+// finds a row gone since then begins anew while it holds settling, without which
+// no row goes.
 type store struct {
-	file   *file
-	log    *slog.Logger
-	writer chan struct{}
+	pipeline.DocumentLocks
+
+	file     *file
+	log      *slog.Logger
+	writer   gate
+	settling gate
 
 	vectors  *recent[[]float32]
 	passages *recent[*kept]
@@ -104,6 +109,7 @@ type store struct {
 	mu          sync.RWMutex
 	collections map[string]*collection // guarded by mu
 	graphs      map[string]*graph      // by tenant; guarded by mu
+	changes     uint64                 // that replaced or removed points; guarded by mu
 }
 
 // Close implements io.Closer.
@@ -113,22 +119,34 @@ func (s *store) Close() error {
 	return s.file.close()
 }
 
-// lock makes the caller the only writer; unlock ends that.
-func (s *store) lock(ctx context.Context) error {
+// A gate lets one in at a time, in the order of arrival.
+type gate chan struct{}
+
+func (g gate) enter(ctx context.Context) error {
 	select {
-	case s.writer <- struct{}{}:
-		return ended(ctx)
+	case g <- struct{}{}:
+		return nil
 	default:
 	}
 	select {
-	case s.writer <- struct{}{}:
+	case g <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ended(ctx)
 	}
 }
 
-func (s *store) unlock() { <-s.writer }
+func (g gate) leave() { <-g }
+
+// lock makes the caller the only writer; unlock ends that.
+func (s *store) lock(ctx context.Context) error {
+	if err := ended(ctx); err != nil {
+		return err
+	}
+	return s.writer.enter(ctx)
+}
+
+func (s *store) unlock() { s.writer.leave() }
 
 // ended returns why ctx has ended, if it has.
 func ended(ctx context.Context) error {
@@ -159,6 +177,31 @@ func (s *store) change(ctx context.Context, what string, do func(tx *sql.Tx) err
 		return fmt.Errorf("%s in %s: %w", what, s.file, err)
 	}
 	return nil
+}
+
+// rewrite is change for rows that are read after they were looked up, with what
+// memory has to be told of it.
+func (s *store) rewrite(ctx context.Context, what string, do func(tx *sql.Tx) error, settle func()) error {
+	within := false
+	defer func() {
+		if within {
+			s.settling.leave()
+		}
+	}()
+	err := s.change(ctx, what, func(tx *sql.Tx) error {
+		if err := do(tx); err != nil {
+			return err
+		}
+		if err := s.settling.enter(ctx); err != nil {
+			return err
+		}
+		within = true
+		return nil
+	})
+	if err == nil {
+		settle()
+	}
+	return err
 }
 
 // register shows how much is stored.

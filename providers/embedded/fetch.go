@@ -10,10 +10,25 @@ import (
 	"github.com/headrace/headrace/pipeline"
 )
 
-// Fetch implements pipeline.VectorStore.
+// Fetch implements pipeline.VectorStore. As Search does, it looks again where a write
+// takes away what it has found.
 func (s *store) Fetch(ctx context.Context, tenant, collection string, ids []string) ([]pipeline.Passage, error) {
-	if err := ended(ctx); err != nil {
+	out, whole, err := s.fetch(ctx, tenant, collection, ids)
+	if err != nil || whole {
+		return out, err
+	}
+	if err := s.settling.enter(ctx); err != nil {
 		return nil, err
+	}
+	defer s.settling.leave()
+	out, _, err = s.fetch(ctx, tenant, collection, ids)
+	return out, err
+}
+
+// fetch looks once, and reports whether all that it found was still there to be read.
+func (s *store) fetch(ctx context.Context, tenant, collection string, ids []string) (out []pipeline.Passage, whole bool, err error) {
+	if err := ended(ctx); err != nil {
+		return nil, false, err
 	}
 	rows := make([]int64, 0, len(ids))
 	s.mu.RLock()
@@ -28,19 +43,19 @@ func (s *store) Fetch(ctx context.Context, tenant, collection string, ids []stri
 	}
 	s.mu.RUnlock()
 	if len(rows) == 0 {
-		return nil, nil
+		return nil, true, nil
 	}
 	found, err := s.read(ctx, c, tenant, rows)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	out := make([]pipeline.Passage, 0, len(rows))
+	out = make([]pipeline.Passage, 0, len(rows))
 	for _, p := range found {
 		if p != nil {
 			out = append(out, p.Passage)
 		}
 	}
-	return out, nil
+	return out, len(out) == len(rows), nil
 }
 
 // kept is a passage, and whose it is.

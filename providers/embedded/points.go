@@ -64,7 +64,9 @@ func drafts(ctx context.Context, u pipeline.Upsert) (list []draft, dims int, err
 func (s *store) Upsert(ctx context.Context, u pipeline.Upsert) (pipeline.Upserted, error) {
 	var out pipeline.Upserted
 	if len(u.Points) == 0 {
-		return out, ended(ctx)
+		var err error
+		out.Removed, err = s.Remove(ctx, u.Tenant, u.Collection, u.Remove)
+		return out, err
 	}
 	list, dims, err := drafts(ctx, u)
 	if err != nil {
@@ -84,7 +86,11 @@ func (s *store) Upsert(ctx context.Context, u pipeline.Upsert) (pipeline.Upserte
 		}
 	}
 	var written []draft
-	err = s.change(ctx, "index points", func(tx *sql.Tx) error {
+	var gone doomed
+	if !fresh {
+		gone = c.parts[u.Tenant].doom(u.Remove, list)
+	}
+	err = s.rewrite(ctx, "index points", func(tx *sql.Tx) error {
 		if fresh {
 			c = &collection{dims: dims, model: u.Model, turn: newRotation(dims), parts: map[string]*part{}}
 			err := tx.QueryRow(`INSERT INTO collections (name, dims, model) VALUES (?, ?, ?)
@@ -94,14 +100,16 @@ func (s *store) Upsert(ctx context.Context, u pipeline.Upsert) (pipeline.Upserte
 				return err
 			}
 		}
-		written, err = s.write(ctx, tx, c, u, list)
-		return err
-	})
+		if written, err = s.write(ctx, tx, c, u, list); err != nil {
+			return err
+		}
+		return gone.remove(ctx, tx)
+	}, func() { s.admit(c, u, fresh, written, gone.ids) })
 	if err != nil {
 		return out, err
 	}
-	s.admit(c, u, fresh, written)
-	return pipeline.Upserted{Written: len(written), Skipped: len(list) - len(written)}, nil
+	s.tidy(c, u.Tenant, c.parts[u.Tenant])
+	return pipeline.Upserted{Written: len(written), Skipped: len(list) - len(written), Removed: len(gone.ids)}, nil
 }
 
 // write puts into the file what is new or has changed, and returns it.
@@ -174,9 +182,10 @@ func replaced(tx *sql.Tx, row int64, skip bool, digest [32]byte) (same bool, err
 	return false, err
 }
 
-// admit brings what has been written into memory.
-func (s *store) admit(c *collection, u pipeline.Upsert, fresh bool, written []draft) {
+// admit brings what has been written, and what has gone, into memory.
+func (s *store) admit(c *collection, u pipeline.Upsert, fresh bool, written []draft, gone []string) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if fresh {
 		s.collections[u.Collection] = c
 	}
@@ -185,11 +194,24 @@ func (s *store) admit(c *collection, u pipeline.Upsert, fresh bool, written []dr
 		p = newPart()
 		c.parts[u.Tenant] = p
 	}
+	before := p.alive
 	for i := range written {
 		p.add(written[i].entry)
 	}
-	s.mu.Unlock()
-	s.tidy(c, u.Tenant, p)
+	added := p.alive - before
+	for _, id := range gone {
+		p.kill(id)
+	}
+	if len(gone) > 0 || added < len(written) {
+		s.changed(p)
+	}
+}
+
+// changed notes that something of a part has been replaced or removed. The caller holds
+// mu.
+func (s *store) changed(p *part) {
+	s.changes++
+	p.change = s.changes
 }
 
 // tidy compacts a part and judges its sketches, if need be. The caller is the
@@ -220,7 +242,7 @@ func (s *store) Delete(ctx context.Context, tenant, collection, docID string) (i
 		where, args = where+" AND doc_id = ?", append(args, docID)
 	}
 	var ids []string
-	err := s.change(ctx, "delete points", func(tx *sql.Tx) error {
+	err := s.rewrite(ctx, "delete points", func(tx *sql.Tx) error {
 		err := each(ctx, tx, func(scan func(...any) error) error {
 			ids = append(ids, "")
 			return scan(&ids[len(ids)-1])
@@ -233,19 +255,21 @@ func (s *store) Delete(ctx context.Context, tenant, collection, docID string) (i
 		}
 		_, err = tx.ExecContext(ctx, "DELETE FROM points WHERE "+where, args...) //nolint:gosec // as above
 		return err
+	}, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if docID == "" {
+			delete(c.parts, tenant)
+			return
+		}
+		for _, id := range ids {
+			p.kill(id)
+		}
+		s.changed(p)
 	})
 	if err != nil {
 		return 0, err
 	}
-	s.mu.Lock()
-	if docID == "" {
-		delete(c.parts, tenant)
-	} else {
-		for _, id := range ids {
-			p.kill(id)
-		}
-	}
-	s.mu.Unlock()
 	if docID != "" {
 		s.tidy(c, tenant, p)
 	}

@@ -39,41 +39,66 @@ func (s *store) Remove(ctx context.Context, tenant, collection string, ids []str
 		return 0, nil
 	}
 	p := c.parts[tenant]
-	var gone []string
-	var rows []int64
-	seen := map[string]bool{}
-	for _, id := range ids {
-		if slot, ok := p.slots[id]; ok && !seen[id] { // nobody else writes now
-			seen[id] = true
-			gone, rows = append(gone, id), append(rows, p.rows[slot])
-		}
-	}
-	if len(rows) == 0 {
+	gone := p.doom(ids, nil)
+	if len(gone.ids) == 0 {
 		return 0, nil
 	}
-	list, err := json.Marshal(rows)
-	if err != nil {
-		return 0, err
-	}
-	err = s.change(ctx, "remove points", func(tx *sql.Tx) error {
-		for _, statement := range [...]string{
-			"DELETE FROM vectors WHERE row IN (SELECT value FROM json_each(?))",
-			"DELETE FROM points WHERE row IN (SELECT value FROM json_each(?))",
-		} {
-			if _, err := tx.ExecContext(ctx, statement, string(list)); err != nil {
-				return err
-			}
+	err := s.rewrite(ctx, "remove points", func(tx *sql.Tx) error { return gone.remove(ctx, tx) }, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, id := range gone.ids {
+			p.kill(id)
 		}
-		return nil
+		s.changed(p)
 	})
 	if err != nil {
 		return 0, err
 	}
-	s.mu.Lock()
-	for _, id := range gone {
-		p.kill(id)
-	}
-	s.mu.Unlock()
 	s.tidy(c, tenant, p)
-	return len(gone), nil
+	return len(gone.ids), nil
+}
+
+// doomed are points that are to go.
+type doomed struct {
+	ids  []string
+	rows []int64
+}
+
+// doom looks up which of these points there are, without those that stay. The caller
+// is the only writer.
+func (p *part) doom(ids []string, stay []draft) (d doomed) {
+	if p == nil || len(ids) == 0 {
+		return d
+	}
+	seen := make(map[string]bool, len(ids)+len(stay))
+	for i := range stay {
+		seen[stay[i].ID] = true
+	}
+	for _, id := range ids {
+		if slot, ok := p.slots[id]; ok && !seen[id] {
+			seen[id] = true
+			d.ids, d.rows = append(d.ids, id), append(d.rows, p.rows[slot])
+		}
+	}
+	return d
+}
+
+// remove takes them out of the file.
+func (d doomed) remove(ctx context.Context, tx *sql.Tx) error {
+	if len(d.rows) == 0 {
+		return nil
+	}
+	list, err := json.Marshal(d.rows)
+	if err != nil {
+		return err
+	}
+	for _, statement := range [...]string{
+		"DELETE FROM vectors WHERE row IN (SELECT value FROM json_each(?))",
+		"DELETE FROM points WHERE row IN (SELECT value FROM json_each(?))",
+	} {
+		if _, err := tx.ExecContext(ctx, statement, string(list)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -26,21 +26,35 @@ const (
 	shard = 8192
 )
 
-// Search implements pipeline.VectorStore.
+// Search implements pipeline.VectorStore. What it returns has been there at one moment:
+// where a write takes away what it has found, it looks again while none can.
 func (s *store) Search(ctx context.Context, q pipeline.SearchQuery) (pipeline.Legs, error) {
-	var legs pipeline.Legs
-	if err := ended(ctx); err != nil {
+	legs, whole, err := s.search(ctx, q)
+	if err != nil || whole {
 		return legs, err
+	}
+	if err := s.settling.enter(ctx); err != nil {
+		return pipeline.Legs{}, err
+	}
+	defer s.settling.leave()
+	legs, _, err = s.search(ctx, q)
+	return legs, err
+}
+
+// search looks once, and reports whether all that it found was still there to be read.
+func (s *store) search(ctx context.Context, q pipeline.SearchQuery) (legs pipeline.Legs, whole bool, err error) {
+	if err := ended(ctx); err != nil {
+		return legs, false, err
 	}
 	c, v, want, err := s.look(q)
 	if err != nil || v == nil || q.Limit <= 0 {
-		return legs, err
+		return legs, true, err
 	}
 	var vector []float32
 	if q.Vector != nil {
 		var ok bool
 		if vector, ok = unit(q.Vector); !ok {
-			return legs, badVector("the vector of the question")
+			return legs, false, badVector("the vector of the question")
 		}
 	}
 	limit := min(q.Limit, v.n)
@@ -56,14 +70,17 @@ func (s *store) Search(ctx context.Context, q pipeline.SearchQuery) (pipeline.Le
 		}
 	}
 	var near []hit
+	exact := true
 	if vector != nil {
-		near, err = s.nearest(ctx, c, v, vector, limit)
+		near, exact, err = s.nearest(ctx, c, v, vector, limit)
 	}
 	wg.Wait()
 	if err = errors.Join(err, failed, ended(ctx)); err != nil {
-		return legs, err
+		return legs, false, err
 	}
-	return s.legs(ctx, c, q.Tenant, v, near, words)
+	legs, whole, err = s.legs(ctx, c, q.Tenant, v, near, words)
+	legs.Change = v.change
+	return legs, whole && exact, err
 }
 
 // look returns the collection, a view of the tenant's part and the terms of the
@@ -132,12 +149,12 @@ func (s *store) columns(c *collection, q pipeline.SearchQuery, p *part, n int, m
 
 // nearest finds what is nearest to a vector of unit length: by the signs of the
 // rotated vectors, then by their codes, then by the vectors themselves, which
-// are in the file.
-func (s *store) nearest(ctx context.Context, c *collection, v *view, vector []float32, limit int) ([]hit, error) {
+// are in the file. It reports whether all of those were.
+func (s *store) nearest(ctx context.Context, c *collection, v *view, vector []float32, limit int) (_ []hit, whole bool, _ error) {
 	q := c.turn.encode(vector)
 	near, err := v.nearest(q, v.candidates, 2*limit+20)
 	if err != nil || ended(ctx) != nil {
-		return nil, err
+		return nil, false, err
 	}
 	rows := make([]int64, len(near))
 	for i, h := range near {
@@ -145,12 +162,15 @@ func (s *store) nearest(ctx context.Context, c *collection, v *view, vector []fl
 	}
 	vectors, err := s.exact(ctx, c, rows)
 	best := newTop(limit, v.ids)
+	whole = true
 	for i, stored := range vectors {
-		if stored != nil {
-			best.push(hit{near[i].slot, dot(vector, stored)})
+		if stored == nil {
+			whole = false
+			continue
 		}
+		best.push(hit{near[i].slot, dot(vector, stored)})
 	}
-	return best.sorted(), err
+	return best.sorted(), whole, err
 }
 
 // exact returns the vectors of rows, nil for those that are not there any more.
@@ -273,9 +293,8 @@ func parallel(workers int, f func(worker int)) error {
 	return errors.Join(errs...)
 }
 
-// legs reads the passages of both legs.
-func (s *store) legs(ctx context.Context, c *collection, tenant string, v *view, near, words []hit) (pipeline.Legs, error) {
-	var legs pipeline.Legs
+// legs reads the passages of both legs, and reports whether all of them were there.
+func (s *store) legs(ctx context.Context, c *collection, tenant string, v *view, near, words []hit) (legs pipeline.Legs, whole bool, err error) {
 	rows := make([]int64, 0, len(near)+len(words))
 	for _, h := range near {
 		rows = append(rows, v.rows[h.slot])
@@ -284,11 +303,11 @@ func (s *store) legs(ctx context.Context, c *collection, tenant string, v *view,
 		rows = append(rows, v.rows[h.slot])
 	}
 	if len(rows) == 0 {
-		return legs, nil
+		return legs, true, nil
 	}
 	found, err := s.read(ctx, c, tenant, rows)
 	if err != nil {
-		return legs, err
+		return legs, false, err
 	}
 	legs.Dense = slices.Grow(legs.Dense, len(near))
 	for i, p := range found[:len(near)] {
@@ -304,5 +323,5 @@ func (s *store) legs(ctx context.Context, c *collection, tenant string, v *view,
 			legs.Sparse[len(legs.Sparse)-1].Scores.Sparse = pipeline.Score{Value: words[i].score, Set: true}
 		}
 	}
-	return legs, nil
+	return legs, !slices.Contains(found, nil), nil
 }

@@ -40,6 +40,7 @@ var Component = config.Define[Graph]("neo4j", Config{
 	Timeout:      5 * time.Second,
 	WriteTimeout: 30 * time.Second,
 	Connections:  100,
+	Loops:        2,
 	Procedures:   []string{"db.labels", "db.relationshipTypes", "db.propertyKeys"},
 }, source)
 
@@ -60,6 +61,10 @@ type Config struct {
 	WriteTimeout time.Duration `yaml:"write_timeout" check:"min=100ms,max=30m"`
 	// Connections is the most that are open to one server at a time.
 	Connections int `yaml:"connections" check:"min=1,max=1000"`
+	// Loops is how many of clients' own queries that go through lists or match regular
+	// expressions the server may be busy with at a time. It cannot stop them there, so
+	// that one that was given up counts until it has ended by itself.
+	Loops int `yaml:"loops" check:"min=1,max=1000"`
 	// Procedures are those that a client's own query may call.
 	Procedures []string `yaml:"procedures"`
 }

@@ -24,17 +24,24 @@ const (
 	fresh  = time.Minute
 )
 
+// A judgement is what is known of a query.
+type judgement struct {
+	at    time.Time // its plan was harmless
+	loops bool
+}
+
 // QueryGraph implements pipeline.GraphQuerier. A query passes three gates: its
 // words, the plan that the server makes of it, and a session that the server lets
 // nothing write in. Records beyond the caps are left out; if that were all of them,
 // it is an error, as an empty list says that there is nothing.
 func (s *Store) QueryGraph(ctx context.Context, q pipeline.GraphQuery) (records [][]byte, cut bool, err error) {
 	plan := sha256.Sum256([]byte(q.Text))
-	at, known := s.plans.Get(plan)
-	if !known { // its words never change
+	known, ok := s.plans.Get(plan)
+	if !ok { // its words never change
 		if err := cypher.Check(q.Text, s.config.Procedures...); err != nil {
 			return nil, false, err
 		}
+		known.loops = cypher.Loops(q.Text)
 	}
 	params, err := paramsOf(q.Params)
 	if err != nil {
@@ -45,19 +52,28 @@ func (s *Store) QueryGraph(ctx context.Context, q pipeline.GraphQuery) (records 
 		limit = s.config.Timeout
 	}
 	err = s.do(ctx, "query", limit, func(ctx context.Context) error {
-		if !known || time.Since(at) > fresh {
+		if time.Since(known.at) > fresh {
 			if err := s.explain(ctx, q.Text, params, limit); err != nil {
 				return told4xx(asWritten(err))
 			}
-			s.plans.Add(plan, time.Now())
+			known.at = time.Now()
+			s.plans.Add(plan, known)
 		}
-		var err error
-		records, cut, err = s.records(ctx, q, params, limit)
-		// A query that the server gave up on, for its memory, would come to the same again.
-		if driver.IsConnectivityError(err) && ctx.Err() == nil {
-			records, cut, err = s.records(ctx, q, params, limit)
+		run := func(also ...func(*driver.TransactionConfig)) (ended bool, err error) {
+			records, cut, err = s.records(ctx, q, params, limit, also...)
+			// A query that the server gave up on, for its memory, would come to the same again.
+			if driver.IsConnectivityError(err) && ctx.Err() == nil {
+				records, cut, err = s.records(ctx, q, params, limit, also...)
+			}
+			_, told := errors.AsType[*driver.Neo4jError](err)
+			return told || err == nil && !cut, told4xx(err)
 		}
-		return told4xx(err)
+		// To look for one long text in another takes as long as a loop.
+		if known.loops || len(q.Params) > longParams {
+			return s.looping(ctx, run)
+		}
+		_, err := run()
+		return err
 	})
 	if err != nil {
 		return nil, false, err
@@ -67,12 +83,12 @@ func (s *Store) QueryGraph(ctx context.Context, q pipeline.GraphQuery) (records 
 
 // records runs a query. In a session for reading the server itself refuses to write; a
 // transaction around it would take two more round trips.
-func (s *Store) records(ctx context.Context, q pipeline.GraphQuery, params row, limit time.Duration) (records [][]byte, cut bool, err error) {
+func (s *Store) records(ctx context.Context, q pipeline.GraphQuery, params row, limit time.Duration, also ...func(*driver.TransactionConfig)) (records [][]byte, cut bool, err error) {
 	ctx, drop := context.WithCancel(ctx)
 	defer drop()
 	session := s.session(ctx, driver.AccessModeRead)
 	defer func() { _ = session.Close(ctx) }()
-	result, err := session.Run(ctx, q.Text, params, backstop(limit))
+	result, err := session.Run(ctx, q.Text, params, append(also, backstop(limit))...)
 	if err != nil {
 		return nil, false, err
 	}
@@ -134,7 +150,9 @@ func told4xx(err error) error {
 	switch {
 	case ne.Code == "Neo.ClientError.Statement.AccessMode":
 		return unsafe(errors.New("the query may only read"))
-	case strings.HasPrefix(ne.Code, "Neo.ClientError.Statement."), strings.HasPrefix(ne.Code, "Neo.ClientError.Procedure."):
+	case strings.HasPrefix(ne.Code, "Neo.ClientError.Statement."), strings.HasPrefix(ne.Code, "Neo.ClientError.Procedure."),
+		// What it says of a path from a node to itself, as of errors of its own.
+		strings.HasPrefix(ne.Msg, "The shortest path algorithm does not work"):
 		return &pipeline.Error{
 			Status: 400, Code: "invalid_cypher", Param: "query", Fault: pipeline.CallerFault,
 			Err: told{"the graph store refuses the query: " + clip(ne.Msg, 500), err},

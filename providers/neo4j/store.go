@@ -23,10 +23,12 @@ type Store struct {
 	driver    driver.DriverWithContext
 	log       *quiet.Log
 	bookmarks driver.BookmarkManager
-	plans     *lru.Cache[[sha256.Size]byte, time.Time] // when that of a client's query was last found harmless
+	plans     *lru.Cache[[sha256.Size]byte, judgement] // of clients' queries, by their texts
+	loops     chan struct{}                            // holds one for each query that loops
 
 	// prepare makes the schema, in a goroutine that Close waits for. schema is
 	// closed once it is there; late tells of reading calls whose time was up.
+	ctx     context.Context // of what goes on in the background; ends with Close
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	schema  chan struct{}
@@ -43,8 +45,9 @@ func newStore(c Config, d driver.DriverWithContext, env config.Env) (*Store, err
 	s := &Store{
 		config: c, driver: d, log: quiet.New(env.Log), schema: make(chan struct{}), late: make(chan struct{}, 1),
 		bookmarks: driver.NewBookmarkManager(driver.BookmarkManagerConfig{}),
+		loops:     make(chan struct{}, max(1, c.Loops)),
 	}
-	s.plans, _ = lru.New[[sha256.Size]byte, time.Time](judged) // fails for no size but zero
+	s.plans, _ = lru.New[[sha256.Size]byte, judgement](judged) // fails for no size but zero
 	s.seconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "headrace_neo4j_call_seconds", Help: "How long calls to the graph store took.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
@@ -60,9 +63,8 @@ func newStore(c Config, d driver.DriverWithContext, env config.Env) (*Store, err
 			return nil, err
 		}
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	s.stop = cancel
-	s.running.Go(func() { s.prepare(ctx) })
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	s.running.Go(func() { s.prepare(s.ctx) })
 	return s, nil
 }
 

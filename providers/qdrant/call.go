@@ -18,6 +18,8 @@ import (
 
 // Store is a Qdrant server as a pipeline.VectorStore.
 type Store struct {
+	pipeline.DocumentLocks
+
 	config  Config
 	client  *client.Client
 	log     *quiet.Log

@@ -15,8 +15,12 @@ import (
 // which the server applies whole or not at all.
 func (s *Store) Upsert(ctx context.Context, u pipeline.Upsert) (pipeline.Upserted, error) {
 	name, err := s.nameOf(u.Collection)
-	if err != nil || len(u.Points) == 0 {
+	if err != nil {
 		return pipeline.Upserted{}, err
+	}
+	if len(u.Points) == 0 {
+		n, err := s.Remove(ctx, u.Tenant, u.Collection, u.Remove)
+		return pipeline.Upserted{Removed: n}, err
 	}
 	for i := range u.Points {
 		if canonical(u.Points[i].ID) == "" {
@@ -41,21 +45,45 @@ func (s *Store) Upsert(ctx context.Context, u pipeline.Upsert) (pipeline.Upserte
 		return pipeline.Upserted{}, err
 	}
 	write, err := s.changed(ctx, name, u)
-	if err != nil || len(write) == 0 {
-		return pipeline.Upserted{Skipped: len(u.Points)}, err
+	if err != nil {
+		return pipeline.Upserted{}, err
 	}
+	out := pipeline.Upserted{Written: len(write), Skipped: len(u.Points) - len(write)}
+	if len(write) > 0 {
+		if err := s.write(ctx, name, u.Tenant, write, known); err != nil {
+			return pipeline.Upserted{}, err
+		}
+	}
+	// The server has no step for both. In this order nothing is missing meanwhile.
+	out.Removed, err = s.Remove(ctx, u.Tenant, u.Collection, without(u.Remove, u.Points))
+	return out, err
+}
+
+// without are the ids that none of the points has.
+func without(ids []string, points []pipeline.Point) []string {
+	if len(ids) == 0 {
+		return nil
+	}
+	stay := make(map[string]bool, len(points))
+	for i := range points {
+		stay[canonical(points[i].ID)] = true
+	}
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return stay[canonical(id)] })
+}
+
+// write sends points, all of them in one request.
+func (s *Store) write(ctx context.Context, name, tenant string, write []*pipeline.Point, known schema) error {
 	points := make([]*client.PointStruct, len(write))
 	for i, p := range write {
-		points[i] = point(u.Tenant, p, known)
+		points[i] = point(tenant, p, known)
 	}
-	_, err = run(ctx, s, "upsert", s.config.WriteTimeout, func(ctx context.Context) (*client.UpdateResult, error) {
+	_, err := run(ctx, s, "upsert", s.config.WriteTimeout, func(ctx context.Context) (*client.UpdateResult, error) {
 		return s.client.Upsert(ctx, &client.UpsertPoints{CollectionName: name, Wait: new(true), Points: points})
 	})
 	if err != nil {
 		s.forget(name, err)
-		return pipeline.Upserted{}, err
 	}
-	return pipeline.Upserted{Written: len(write), Skipped: len(u.Points) - len(write)}, nil
+	return err
 }
 
 // changed are the points to write: without those that are stored as they are,

@@ -103,7 +103,7 @@ func openNeo4j(t *testing.T, uri string, change ...func(*neo4j.Config)) *neo4j.S
 
 func measuredNeo4j(t *testing.T, uri string, metrics *prometheus.Registry, change ...func(*neo4j.Config)) *neo4j.Store {
 	t.Helper()
-	c := neo4j.Config{URI: uri, User: "neo4j", Database: "neo4j", Timeout: 5 * time.Second, WriteTimeout: time.Minute, Connections: 16, Procedures: []string{"db.labels", "db.index.fulltext.querynodes"}}
+	c := neo4j.Config{URI: uri, User: "neo4j", Database: "neo4j", Timeout: 5 * time.Second, WriteTimeout: time.Minute, Connections: 16, Loops: 2, Procedures: []string{"db.labels", "db.index.fulltext.querynodes"}}
 	for _, f := range change {
 		f(&c)
 	}
@@ -159,6 +159,7 @@ func TestNeo4j(t *testing.T) {
 	t.Run("identifiers", func(t *testing.T) { testIdentifiers(t, s) })
 	t.Run("labels", func(t *testing.T) { testLabels(t, s) })
 	t.Run("queries", func(t *testing.T) { testQueries(t, s) })
+	t.Run("loops", func(t *testing.T) { testLoops(t, openNeo4j(t, uri)) })
 	t.Run("read sessions", func(t *testing.T) { testReadSession(t, uri) })
 	t.Run("writers at once", func(t *testing.T) { testWriters(t, s, func() float64 { return retries(t, metrics) }) })
 	t.Run("plans", func(t *testing.T) { testPlans(t, s, uri) })
@@ -224,6 +225,36 @@ func testPlans(t *testing.T, s *neo4j.Store, uri string) {
 		_, err := s.Expand(ctx, pipeline.ExpandQuery{Tenant: "t", Seeds: []pipeline.Seed{{ID: "e0", Weight: 1}}, Hops: 1, MaxNodes: 9, MaxEdges: 9, MaxSeeds: 9, Fanout: 9, HubCap: 9})
 		return err == nil
 	})
+}
+
+// Queries that the server cannot stop are a few at a time, those that were given up among
+// them, and keep nobody else from being answered.
+func testLoops(t *testing.T, s *neo4j.Store) {
+	f := func(query, params string, limit time.Duration, want string) {
+		t.Helper()
+		_, _, err := s.QueryGraph(t.Context(), pipeline.GraphQuery{Text: query, Params: []byte(params), Timeout: limit})
+		if got := code(err); got != want {
+			t.Errorf("%.60s: %s (%v); want %s", query, got, err, want)
+		}
+	}
+	const (
+		quick  = "RETURN [x IN [1] | x] AS l"
+		slow   = "RETURN none(x IN range(1, $n) WHERE any(y IN range(1, 20000) WHERE y < 0)) AS b"
+		plain  = "RETURN size($p) AS n"
+		longer = 20 * time.Second // on a busy machine
+	)
+	for range 9 {
+		f(quick, "", longer, "<nil>")
+	}
+	f(slow, `{"n": 1}`, longer, "<nil>") // which plans it
+	f(plain, `{"p": "x"}`, longer, "<nil>")
+	for range 2 { // which are the most
+		f(slow, `{"n": 1600}`, 300*time.Millisecond, "504 upstream_timeout")
+	}
+	f(quick, "", 50*time.Millisecond, "503 store_unavailable")
+	f(plain, `{"p": "`+strings.Repeat("y", 70_000)+`"}`, 50*time.Millisecond, "503 store_unavailable")
+	f(plain, `{"p": "x"}`, longer, "<nil>")
+	f(quick, "", 2*time.Minute, "<nil>") // when one has ended
 }
 
 // retries is how many writes have begun anew.
@@ -471,6 +502,7 @@ func testQueries(t *testing.T, s *neo4j.Store) {
 	f("CALL db.index.fulltext.queryNodes('headrace_entity_text', 'a AND (') YIELD node RETURN node", "400 invalid_cypher")
 	f("RETURN reduce(s = 'aaaaaaaa', x IN range(1, 17) | s + s) AS s", "400 result_too_large")
 	f("RETURN $missing", "400 invalid_cypher")
+	f("MATCH (a:Person {tenant: $tenant}), (b:Person {tenant: $tenant}) MATCH p = shortestPath((a)-[*..3]-(b)) RETURN p", "400 invalid_cypher") // a is b
 	for _, bad := range []string{
 		"MATCH (n) RETURN n", "MATCH (n:Entity) DETACH DELETE n", "CREATE (n)", "MERGE (n:X) RETURN n", "MATCH (n:Entity) SET n.x = 1", "LOAD CSV FROM 'file:///etc/passwd' AS l RETURN l",
 		"SHOW TRANSACTIONS", "SHOW SETTINGS", "TERMINATE TRANSACTIONS 'a'", "CALL dbms.listConfig()", "CALL db.clearQueryCaches()", "USE system RETURN 1", "PROFILE CREATE (n)", "PROFILE RETURN 1",

@@ -159,11 +159,12 @@ func (s *Store) Fetch(ctx context.Context, tenant, collection string, ids []stri
 }
 
 // Upsert implements pipeline.VectorStore. It adds the points and replaces none.
-func (s *Store) Upsert(_ context.Context, u pipeline.Upsert) (pipeline.Upserted, error) {
+func (s *Store) Upsert(ctx context.Context, u pipeline.Upsert) (pipeline.Upserted, error) {
 	for _, p := range u.Points {
 		s.Points = append(s.Points, Point{u.Tenant, u.Collection, p.Vector, p.Passage})
 	}
-	return pipeline.Upserted{Written: len(u.Points)}, nil
+	n, err := s.Remove(ctx, u.Tenant, u.Collection, u.Remove)
+	return pipeline.Upserted{Written: len(u.Points), Removed: n}, err
 }
 
 // Delete implements pipeline.VectorStore.
