@@ -53,7 +53,7 @@ func (h *deleteVector) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipe
 		return err
 	}
 	if h.store == nil {
-		return unavailable("qdrant")
+		return detail.Unavailable("qdrant")
 	}
 	n, err := h.store.Delete(ctx, rag.Tenant(ex), collection, deref(doc))
 	if e, ok := errors.AsType[*pipeline.Error](err); ok && e.Code == "collection_not_found" {
@@ -103,7 +103,7 @@ func (h *deleteGraph) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipel
 		return err
 	}
 	if h.graph == nil {
-		return unavailable("neo4j")
+		return detail.Unavailable("neo4j")
 	}
 	n, err := h.graph.DeleteDocument(ctx, rag.Tenant(ex), deref(doc))
 	if err != nil {
