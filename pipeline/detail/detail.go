@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/headrace/headrace/pipeline"
@@ -183,6 +184,15 @@ type field struct {
 // NoStore is how an endpoint says that it has nothing to work on, for clients to tell that
 // from a store that is down.
 const NoStore = "the gateway's file sets up no such store"
+
+// Unavailable is the refusal, with status 503, of a request to an endpoint for which the
+// file sets up no store; what is the service that clients know in its place.
+func Unavailable(what string) error {
+	return &pipeline.Error{
+		Status: 503, Code: "store_unavailable", Fault: pipeline.GatewayFault, RetryAfter: 30 * time.Second,
+		Err: errors.New(what + "_unavailable: " + NoStore),
+	}
+}
 
 // Read begins with the body of ex's request, of which it keeps a copy. The error is that of Invalid, or
 // has status 400 where the body is not even text.

@@ -167,7 +167,7 @@ func (h *handler) check(q *query) error {
 	case len(q.context) > int(h.MaxContext):
 		return detail.Fail(413, "request_too_large", fmt.Sprintf("context is longer than %d bytes", h.MaxContext))
 	case q.upsert && h.graph == nil:
-		return detail.Fail(503, "store_unavailable", "neo4j_unavailable: no graph store is set up for upsert")
+		return detail.Unavailable("neo4j")
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/chat"
 	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/detail"
 	"github.com/headrace/headrace/pipeline/pipetest"
 )
 
@@ -259,6 +260,18 @@ func upsert(t *testing.T, store *written, more string) error {
 		return ex.Targets[0].Provider.Call(ctx, ex)
 	})
 	return h.Handle(ex.Context(), ex, pipeline.Chain{call})
+}
+
+// A store that the file does not set up is refused as by the other endpoints.
+func TestUpsertWithoutStore(t *testing.T) {
+	built, _ := Config{Mode: "race", After: time.Second, MaxAttempts: 1, MaxContext: 1 << 10, AtOnce: 4}.Build(t.Context(), config.Env{Log: slog.New(slog.DiscardHandler)})
+	ex := pipeline.Acquire(t.Context())
+	defer ex.Release()
+	ex.Request.Body = []byte(`{"context":"x","upsert":true}`)
+	e, ok := errors.AsType[*pipeline.Error](built.Handle(ex.Context(), ex, nil))
+	if !ok || e.Status != 503 || e.RetryAfter == 0 || !strings.Contains(e.Err.Error(), detail.NoStore) {
+		t.Errorf("%+v", e)
+	}
 }
 
 // What the store does not take is no mistake of the client's.

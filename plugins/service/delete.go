@@ -54,7 +54,7 @@ func (h *deleteVector) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipe
 		return err
 	}
 	if h.store == nil {
-		return unavailable("qdrant")
+		return detail.Unavailable("qdrant")
 	}
 	var docs []string // all
 	if doc != nil {
@@ -114,7 +114,7 @@ func (h *deleteGraph) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipel
 		return err
 	}
 	if h.graph == nil {
-		return unavailable("neo4j")
+		return detail.Unavailable("neo4j")
 	}
 	n, err := h.graph.DeleteDocument(ctx, rag.Tenant(ex), deref(doc))
 	if err != nil {

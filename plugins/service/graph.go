@@ -77,7 +77,7 @@ func (h *upsertEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pi
 		return err
 	}
 	if h.graph == nil {
-		return unavailable("neo4j")
+		return detail.Unavailable("neo4j")
 	}
 	done, err := h.graph.Write(ctx, g.Write(from))
 	if err != nil {
@@ -201,7 +201,7 @@ func (h *queryEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pip
 		return &pipeline.Error{Status: 400, Code: "unsafe_cypher", Fault: pipeline.CallerFault, Err: errUnsafe}
 	}
 	if h.graph == nil {
-		return unavailable("neo4j")
+		return detail.Unavailable("neo4j")
 	}
 	q.Params = withTenant(params, rag.Tenant(ex))
 	records, cut, err := h.graph.QueryGraph(ctx, q)

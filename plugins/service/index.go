@@ -155,10 +155,10 @@ func (h *indexEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pip
 		return err
 	}
 	if h.store == nil {
-		return unavailable("qdrant")
+		return detail.Unavailable("qdrant")
 	}
 	if j.entities && h.graph == nil {
-		return unavailable("neo4j")
+		return detail.Unavailable("neo4j")
 	}
 	out := indexReply{OK: true, Collection: j.Collection + "_" + j.Tenant, IDs: []string{}, Errors: []string{}}
 	h.digests(j)

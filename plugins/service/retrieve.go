@@ -141,7 +141,7 @@ func (h *retrieveEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, ne
 		return err
 	}
 	if len(next) == 0 {
-		return unavailable("qdrant")
+		return detail.Unavailable("qdrant")
 	}
 	began := time.Now()
 	ex.Retrieval = a.retrieval

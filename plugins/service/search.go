@@ -118,7 +118,7 @@ func (h *searchEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pi
 		}
 	}
 	if h.searcher == nil {
-		return unavailable("qdrant")
+		return detail.Unavailable("qdrant")
 	}
 	if threshold != nil {
 		q.Threshold = float32(*threshold)

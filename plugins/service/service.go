@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/ask"
@@ -67,14 +66,6 @@ func gone(ex *pipeline.Exchange, word string, err error) error {
 		return cause
 	}
 	return failed(word, err)
-}
-
-// unavailable is the refusal where the file sets up no store.
-func unavailable(what string) error {
-	return &pipeline.Error{
-		Status: 503, Code: "store_unavailable", Fault: pipeline.GatewayFault, RetryAfter: 30 * time.Second,
-		Err: errors.New(what + "_unavailable: " + detail.NoStore),
-	}
 }
 
 // allowed refuses a collection that the key may not name.
