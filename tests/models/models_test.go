@@ -90,7 +90,7 @@ func TestEmbedder(t *testing.T) {
 	// No passage shares a word with these.
 	for question, want := range map[string]string{
 		"Welcher Adlige legte das Hochmoor trocken?": "averill.md",
-		"¿Cuánto mide el túnel de ladrillo?":         "tailrace.md",
+		"¿Qué largo tiene el túnel de ladrillo?":     "tailrace.md",
 	} {
 		if docs := found("dense", question); len(docs) == 0 || docs[0] != want {
 			t.Errorf("%s: found %v, want %s first", question, docs, want)
