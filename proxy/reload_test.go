@@ -1,7 +1,11 @@
 package proxy
 
 import (
+	"bytes"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -78,6 +82,53 @@ func TestReloadNamesWhatItKeeps(t *testing.T) {
 	f("limits: { max_header: 8KiB }", `"settings":["limits.max_header"]`)
 	f("limits: { max_header: 8KiB }\ntimeouts: { drain: 4s }", `"settings":["limits.max_header"]`)
 	f("", "")
+}
+
+// A certificate that has been renewed is the one that clients see after a reload; one that
+// cannot be read changes nothing.
+func TestReloadCertificate(t *testing.T) {
+	t.Parallel()
+	scripts.Store(t.Name(), script(nil))
+	cert, key := certificate(t)
+	r := startFile(t, func() string { return file(t.Name(), fmt.Sprintf("tls: { cert: %q, key: %q }", cert, key)) })
+	shown := func() []byte {
+		t.Helper()
+		c, err := tls.Dial("tcp", r.dataLn.Addr().String(), &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		return c.ConnectionState().PeerCertificates[0].Raw
+	}
+	first := shown()
+	for _, renewed := range []bool{true, false} { // under another name, and under the same
+		newCert, newKey := certificate(t)
+		if renewed {
+			cert, key = newCert, newKey
+		} else if err := errors.Join(os.Rename(newCert, cert), os.Rename(newKey, key)); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		second := shown()
+		if bytes.Equal(first, second) {
+			t.Error("the certificate is the one of before")
+		}
+		first = second
+	}
+	if err := os.WriteFile(cert, []byte("-----BEGIN"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), cert) {
+		t.Errorf("a certificate that is none: %v", err)
+	}
+	if !bytes.Equal(first, shown()) {
+		t.Error("a certificate that is none has changed what is shown")
+	}
+	if said := r.log.String(); strings.Contains(said, "restart") {
+		t.Errorf("the log says %s", said)
+	}
 }
 
 // The address that is logged at the start is one that clients can use.

@@ -44,7 +44,8 @@ type Options struct {
 type Server struct {
 	opts    Options
 	log     *slog.Logger
-	started config.Server // the section server that it was started with
+	started config.Server                   // the section server that it was started with
+	cert    atomic.Pointer[tls.Certificate] // of the data listener; nil for plain HTTP
 	live    config.Live
 	site    atomic.Pointer[site] // of the snapshot in live, or about to be
 	metrics *metrics
@@ -113,10 +114,18 @@ func (s *Server) listen(set config.Server) error {
 	if err != nil {
 		return fmt.Errorf("watch connections: %w", err)
 	}
-	tlsConfig, err := serverTLS(set.TLS)
-	if err != nil {
-		w.Close()
-		return err
+	var secure *tls.Config
+	if set.TLS != nil {
+		cert, err := loadCert(set.TLS)
+		if err != nil {
+			w.Close()
+			return err
+		}
+		s.cert.Store(cert)
+		secure = &tls.Config{
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.cert.Load(), nil },
+			MinVersion:     tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+		}
 	}
 	ln, err := net.Listen("tcp", set.Listen)
 	if err != nil {
@@ -132,7 +141,7 @@ func (s *Server) listen(set config.Server) error {
 	}
 	s.watcher = w
 	s.dataLn = &listener{
-		Listener: ln, watcher: w, tls: tlsConfig, turned: s.metrics.turned.Inc,
+		Listener: ln, watcher: w, tls: secure, turned: s.metrics.turned.Inc,
 		limits:  limits{head: set.Timeouts.Header, idle: set.Timeouts.KeepAlive, write: set.Timeouts.WriteIdle},
 		maxHead: int(set.Limits.MaxHeader), max: int64(set.Limits.MaxConnections),
 		maxPerIP: set.Limits.MaxConnectionsPerIP, perIP: make(map[netip.Addr]int),
@@ -140,16 +149,13 @@ func (s *Server) listen(set config.Server) error {
 	return nil
 }
 
-// serverTLS reads the certificate of the data listener.
-func serverTLS(set *config.TLS) (*tls.Config, error) {
-	if set == nil {
-		return nil, nil
-	}
+// loadCert reads a certificate and its key.
+func loadCert(set *config.TLS) (*tls.Certificate, error) {
 	cert, err := tls.LoadX509KeyPair(set.Cert, set.Key)
 	if err != nil {
 		return nil, fmt.Errorf("load the TLS certificate %s: %w", set.Cert, err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}, nil
+	return &cert, nil
 }
 
 // dataServer is the server that clients meet.
@@ -225,23 +231,39 @@ func (s *Server) serve(srv *fasthttp.Server, ln net.Listener) {
 	})
 }
 
-// Reload loads the configuration again. A bad one changes nothing. What listens stays
-// as it was at the start; see kept.
+// Reload loads the configuration again, and the certificate. A bad one changes nothing.
+// What listens stays as it was at the start; see kept.
 func (s *Server) Reload(ctx context.Context) error {
 	s.reload.Lock()
 	defer s.reload.Unlock()
+	if err := s.renew(ctx); err != nil {
+		s.metrics.reloads.WithLabelValues("failed").Inc()
+		return err
+	}
+	s.metrics.reloads.WithLabelValues("ok").Inc()
+	return nil
+}
+
+// renew puts what is in the file now in place of what is in use.
+func (s *Server) renew(ctx context.Context) error {
 	old := s.live.Acquire()
 	defer old.Release()
 	snap, err := s.opts.Load(ctx, old)
 	if err != nil {
-		s.metrics.reloads.WithLabelValues("failed").Inc()
 		return err
+	}
+	if s.cert.Load() != nil && snap.Server.TLS != nil {
+		cert, err := loadCert(snap.Server.TLS)
+		if err != nil {
+			snap.Release()
+			return err
+		}
+		s.cert.Store(cert)
 	}
 	if names := kept(&s.started, &snap.Server); len(names) > 0 {
 		s.log.Warn("these settings of the section server have changed, which takes a restart: until then they stay as they were at the start", "settings", names)
 	}
 	s.publish(snap)
-	s.metrics.reloads.WithLabelValues("ok").Inc()
 	return nil
 }
 
@@ -254,7 +276,7 @@ func kept(start, now *config.Server) (names []string) {
 	}{
 		{"listen", start.Listen, now.Listen},
 		{"admin", start.Admin, now.Admin},
-		{"tls", start.TLS, now.TLS},
+		{"tls", start.TLS != nil, now.TLS != nil}, // a certificate is read anew
 		{"access_log", start.AccessLog, now.AccessLog},
 		{"limits.max_header", start.Limits.MaxHeader, now.Limits.MaxHeader},
 		{"limits.body_memory", start.Limits.BodyMemory, now.Limits.BodyMemory},

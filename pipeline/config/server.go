@@ -40,7 +40,7 @@ type Server struct {
 	Timeouts Timeouts `yaml:"timeouts"`
 }
 
-// TLS is a certificate and its key, read when the gateway starts.
+// TLS is a certificate and its key, read when the gateway starts and with every reload.
 type TLS struct {
 	// Cert is the path of the certificate chain, in PEM.
 	Cert string `yaml:"cert" check:"required"`
