@@ -25,6 +25,7 @@ run: ## run the gateway with gateway.yaml
 check: ## look for problems in the files that ship
 	$(GO) run ./cmd/headrace check --config gateway.yaml
 	$(GO) run ./cmd/headrace check --config examples/plain.yaml
+	EMBEDDER_URL=http://localhost:8082/v1 $(GO) run ./cmd/headrace check --config examples/meaning.yaml
 	QDRANT_URL=http://localhost:6334 NEO4J_URI=bolt://localhost:7687 NEO4J_PASSWORD=x $(GO) run ./cmd/headrace check --config examples/stores.yaml
 
 .PHONY: test

@@ -110,6 +110,25 @@ func TestEmbedder(t *testing.T) {
 		}
 	}
 
+	// The example is for measuring. By words alone the sample's R@5 is 95.5.
+	cmd := exec.Command(harness.Binary(t), "eval", "--config", "examples/meaning.yaml", "--collection", "trial", "--index", "--chain", "hybrid", "--json")
+	cmd.Dir, cmd.Env = harness.Root(t), append(harness.CleanEnv(), "EMBEDDER_URL="+url)
+	var measured struct {
+		Chains []struct {
+			Degraded int
+			Scores   struct {
+				Recall5 float64 `json:"recall_5"`
+			}
+		}
+	}
+	out, err := cmd.Output()
+	if err != nil || json.Unmarshal(out, &measured) != nil || len(measured.Chains) != 1 {
+		t.Fatalf("eval: %v\n%s", err, out)
+	}
+	if c := measured.Chains[0]; c.Degraded > 0 || c.Scores.Recall5 < 0.9 {
+		t.Errorf("eval: %+v", c)
+	}
+
 	stop()
 	const unseen = "Where does the headrace of the saw mill begin?"
 	if status, body := post("/search", `{"query":"`+unseen+`","mode":"dense"}`); status != 502 || !strings.Contains(body, "search_error") {
