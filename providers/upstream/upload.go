@@ -47,6 +47,7 @@ type sender struct {
 func (s *sender) start(k *call, req *pipeline.Request) {
 	s.conn, s.limit, s.answer, s.total = k.conn, k.client.o.Write, k.wait.FirstByte, k.total
 	s.upload, s.size, s.body = req.Upload, req.UploadSize, req.Body
+	s.last = s.upload != nil && s.size == 0 // there is nothing to write
 	s.done = make(chan struct{})
 	go s.run()
 }
@@ -74,7 +75,7 @@ func (s *sender) finished() bool {
 		return true
 	}
 	s.mu.Lock()
-	last, sent := s.last, s.sent
+	last, sent := s.last, s.whole()
 	s.mu.Unlock()
 	if sent || !last {
 		return sent
@@ -87,8 +88,13 @@ func (s *sender) finished() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.sent
+	return s.whole()
 }
+
+// whole reports whether all is sent, and the connection takes more. One that stop was in
+// time for has a deadline that has passed, though nothing was left to write. The caller
+// holds mu.
+func (s *sender) whole() bool { return s.sent && !s.stopped }
 
 // stop makes the sender end soon, unless it has.
 func (s *sender) stop() {
@@ -97,8 +103,8 @@ func (s *sender) stop() {
 	}
 	s.mu.Lock()
 	again := s.stopped || s.sent
-	s.stopped = true
 	if !again {
+		s.stopped = true
 		_ = s.conn.SetWriteDeadline(past) // fails only if the writing has failed
 	}
 	s.mu.Unlock()
