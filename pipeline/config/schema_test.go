@@ -66,7 +66,7 @@ func TestShippedFiles(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 		}
 		// What a file cannot do without: it names servers that have no default.
-		servers := []string{"QDRANT_URL=http://127.0.0.1:1", "NEO4J_URI=bolt://127.0.0.1:1", "NEO4J_PASSWORD=p"}
+		servers := []string{"QDRANT_URL=http://127.0.0.1:1", "NEO4J_URI=bolt://127.0.0.1:1", "NEO4J_PASSWORD=p", "EMBEDDER_URL=http://127.0.0.1:1/v1"}
 		for _, env := range [][]string{nil, {"HEADRACE_UPSTREAM=http://127.0.0.1:1/v1", "HEADRACE_UPSTREAM_KEY=k", "HEADRACE_KEYS=a=b"}} {
 			env = append(env, servers...)
 			if err := config.Check(source(string(text), env...), standard.Components()); err != nil {

@@ -275,7 +275,8 @@ func TestUnusable(t *testing.T) {
 	scores(`{"results":[{"index":0,"relevance_score":0.9},{"index":2,"relevance_score":0.1}]}`, 502, "rerank_error")
 	scores(`{"results":[{"index":0,"relevance_score":0.9}]}`, 502, "rerank_error")
 	scores(`{"results":[{"index":0,"score":1},{"index":1,"score":1},{"index":1,"score":2}]}`, 502, "rerank_error")
-	scores(`[{"index":0,"score":1},{"index":1,"score":2}]`, 502, "rerank_error")
+	scores(`[{"index":1,"score":0.9},{"index":0,"score":0.1}]`, 200, second)
+	scores(`[0.1,0.9]`, 502, "rerank_error")
 	scores(`{"error":"down"}`, 502, "rerank_error")
 }
 
