@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/chat"
@@ -165,6 +166,9 @@ func (h *indexEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pip
 	for i := range j.Points {
 		out.IDs = append(out.IDs, j.Points[i].ID)
 	}
+	if err := h.ahead(ctx, j); err != nil {
+		return gone(ex, "index_error", err)
+	}
 	unlock, err := lock(ctx, h.store, j.Tenant, j.documents()...)
 	if err != nil {
 		return err
@@ -282,8 +286,32 @@ func (h *indexEndpoint) skip(ctx context.Context, j *job) (skipped int, err erro
 	return skipped, nil
 }
 
-// vectors completes the points with vectors, and returns their length, or that of what
-// is stored where there are no points any more.
+// ahead makes the vectors of what is to be written as things are, before others have to
+// wait for the documents: a model takes longer than all else.
+func (h *indexEndpoint) ahead(ctx context.Context, j *job) error {
+	if h.embedder == nil {
+		return nil
+	}
+	now := &job{Upsert: j.Upsert, texts: slices.Clone(j.texts)}
+	now.Points = slices.Clone(j.Points)
+	if _, err := h.skip(ctx, now); err != nil || len(now.Points) == 0 {
+		return err
+	}
+	if _, err := h.vectors(ctx, now); err != nil {
+		return err
+	}
+	made := make(map[[32]byte][]float32, len(now.Points))
+	for i := range now.Points {
+		made[now.Points[i].Digest] = now.Points[i].Vector
+	}
+	for i := range j.Points {
+		j.Points[i].Vector = made[j.Points[i].Digest]
+	}
+	return nil
+}
+
+// vectors completes the points with vectors where they have none, and returns their
+// length, or that of what is stored where there are no points any more.
 func (h *indexEndpoint) vectors(ctx context.Context, j *job) (dim int, err error) {
 	if h.embedder == nil {
 		return 0, nil
@@ -292,17 +320,26 @@ func (h *indexEndpoint) vectors(ctx context.Context, j *job) (dim int, err error
 		info, err := h.store.Collection(ctx, j.Tenant, j.Collection)
 		return info.Dimensions, err
 	}
-	vectors, err := h.embedder.Embed(ctx, j.texts, pipeline.ForStoring)
-	if err != nil {
-		return 0, err
+	var texts []string
+	var places []int
+	for i := range j.Points {
+		if j.Points[i].Vector == nil {
+			texts, places = append(texts, j.texts[i]), append(places, i)
+		}
 	}
-	if len(vectors) != len(j.Points) {
-		return 0, fmt.Errorf("embed %d texts: %d vectors", len(j.Points), len(vectors))
+	if len(texts) > 0 {
+		vectors, err := h.embedder.Embed(ctx, texts, pipeline.ForStoring)
+		if err != nil {
+			return 0, err
+		}
+		if len(vectors) != len(texts) {
+			return 0, fmt.Errorf("embed %d texts: %d vectors", len(texts), len(vectors))
+		}
+		for n, i := range places {
+			j.Points[i].Vector = vectors[n]
+		}
 	}
-	for i, v := range vectors {
-		j.Points[i].Vector = v
-	}
-	return len(vectors[0]), nil
+	return len(j.Points[0].Vector), nil
 }
 
 // digest is that of everything indexed. Lengths go before the parts: no two

@@ -60,9 +60,10 @@ func (queries) QueryGraph(_ context.Context, q pipeline.GraphQuery) ([][]byte, b
 
 // A counted embedder notes what it was given.
 type counted struct {
-	texts []string
-	err   error // of every call
-	model string
+	texts  []string
+	err    error // of every call
+	model  string
+	during func() // what happens once while it makes vectors
 }
 
 func (c *counted) Model() string { return c.model }
@@ -72,6 +73,10 @@ func (c *counted) Embed(_ context.Context, texts []string, _ pipeline.Purpose) (
 		return nil, c.err
 	}
 	c.texts = append(c.texts, texts...)
+	if f := c.during; f != nil {
+		c.during = nil
+		f()
+	}
 	out := make([][]float32, len(texts))
 	for i := range out {
 		out[i] = []float32{1, 2}
@@ -581,6 +586,32 @@ func TestWithoutStores(t *testing.T) {
 	f(QueryConfig{}, `{"query":"RETURN 1"}`)
 	f(DeleteVectorConfig{}, `{"collection":"c"}`)
 	f(DeleteGraphConfig{}, `{}`)
+}
+
+// Nobody waits for the model of somebody else's chunks, and what has changed while it was
+// asked is looked at again.
+func TestModelHoldsNobody(t *testing.T) {
+	for _, mode := range []string{"upsert", "skip_unchanged", "replace"} {
+		r := start(t)
+		r.want("/index/counted", `{"collection":"kb","chunks":[{"doc_id":"d","text":"one"}]}`, 200, `"upserted":1`)
+		r.counted.during = func() {
+			deleted := make(chan struct{})
+			go func() {
+				defer close(deleted)
+				r.want("/delete/vector", `{"collection":"kb"}`, 200, `"deleted":1`)
+			}()
+			select {
+			case <-deleted:
+			case <-time.After(10 * time.Second):
+				t.Errorf("%s: whoever deletes waits for the model", mode)
+			}
+		}
+		// What was there when the model was asked is not there any more.
+		r.want("/index/counted", `{"collection":"kb","mode":"`+mode+`","chunks":[{"doc_id":"d","text":"one"},{"doc_id":"d","text":"two"}]}`, 200, `"upserted":2`)
+		if n := len(r.counted.texts); n != 3 {
+			t.Errorf("%s: %d vectors were made of 2 texts, one of them twice: %q", mode, n, r.counted.texts)
+		}
+	}
 }
 
 // Whoever replaces one document at the same time as others do leaves it as one of them
