@@ -234,30 +234,35 @@ func Read(ex *pipeline.Exchange) (*Reader, error) {
 	}
 	r := newReader(bytes.Clone(b), []any{"body"}, new([]Problem))
 	if !chat.Paired(b) {
-		r.unpaired(r.loc, b)
+		r.unpaired(r.loc, b, 0)
 		return nil, r.Err()
 	}
 	return r, nil
 }
 
+// nested is how deep places are told within a body: each level reads all that is below.
+const nested = 5
+
 // unpaired notes where in a value half of a surrogate pair stands. Names with different
 // halves would be taken for one, and stores take none.
-func (r *Reader) unpaired(loc []any, raw json.RawMessage) {
+func (r *Reader) unpaired(loc []any, raw json.RawMessage, depth int) {
 	at := func(step any) []any { return append(loc[:len(loc):len(loc)], step) }
 	switch {
-	case chat.Paired(raw):
+	case len(*r.found) >= maxProblems, chat.Paired(raw):
+	case depth == nested && (raw[0] == '{' || raw[0] == '['):
+		r.notText(loc, raw)
 	case raw[0] == '{':
 		for k, v := range chat.Object(raw) {
 			if name := strings.ToValidUTF8(string(k), "\ufffd"); name != string(k) {
 				r.notText(at(name), k)
 			} else {
-				r.unpaired(at(name), v)
+				r.unpaired(at(name), v, depth+1)
 			}
 		}
 	case raw[0] == '[':
 		i := 0
 		for v := range chat.Array(raw) {
-			r.unpaired(at(i), v)
+			r.unpaired(at(i), v, depth+1)
 			i++
 		}
 	default:

@@ -76,6 +76,8 @@ func TestHalves(t *testing.T) {
 		`{"type":"string_unicode","loc":["body","a"] in "x�"},{"type":"string_unicode","loc":["body","b",1,"c"] in "��"},`+
 			`{"type":"string_unicode","loc":["body","d"] in "�😀"},{"type":"string_unicode","loc":["body","e"] in "�\\udc00"}`)
 	f(`{"a":{"k\udbff":1}}`, `{"type":"string_unicode","loc":["body","a","k�"] in "k�"}`)
+	// Deeper places are not looked for: every level would read all below it.
+	f(`{"a":[[[[[["y"],["x\ud800"]]]]]]}`, `{"type":"string_unicode","loc":["body","a",0,0,0,0] in "[[\"y\"],[\"x\\ud800\"]]"}`)
 }
 
 func TestLaxTypes(t *testing.T) {
