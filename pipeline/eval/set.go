@@ -130,28 +130,22 @@ func (f folder) own() (*Set, error) {
 		return nil, err
 	}
 	set := &Set{Name: strings.TrimSuffix(name, ".jsonl")}
-	const most = 5 // wrong lines that are told
-	var wrong []string
-	at, more := 0, 0
+	var wrong ingest.WrongLines
+	at := 0
 	for line := range bytes.Lines(bytes.TrimPrefix(text, []byte("\uFEFF"))) {
 		at++
 		if len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
-		switch q, err := question(line); {
-		case err == nil:
-			set.Questions = append(set.Questions, q)
-		case len(wrong) < most:
-			wrong = append(wrong, fmt.Sprintf("line %d: %v", at, err))
-		default:
-			more++
+		q, err := question(line)
+		if err != nil {
+			wrong.Add(at, err)
+			continue
 		}
+		set.Questions = append(set.Questions, q)
 	}
-	if more > 0 {
-		wrong = append(wrong, fmt.Sprintf("and %d more", more))
-	}
-	if wrong != nil {
-		return nil, fmt.Errorf("%s: %s", name, strings.Join(wrong, "; "))
+	if err := wrong.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if len(set.Questions) == 0 {
 		return nil, fmt.Errorf("%s: there are no questions in it", name)

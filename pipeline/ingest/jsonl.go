@@ -47,21 +47,16 @@ func (n *entityName) UnmarshalJSON(b []byte) error {
 // called after its line. If a line is wrong, nothing of the file is taken.
 func lines(file, text string) ([]Document, error) {
 	var docs []Document
-	var wrong []string
-	at, more := 0, 0
+	var wrong WrongLines
+	at := 0
 	for raw := range strings.Lines(text) {
 		at++
 		if strings.TrimSpace(raw) == "" {
 			continue
 		}
 		d, err := parseLine(raw)
-		switch {
-		case err == nil:
-		case len(wrong) < maxWrong:
-			wrong = append(wrong, fmt.Sprintf("line %d: %v", at, err))
-			continue
-		default:
-			more++
+		if err != nil {
+			wrong.Add(at, err)
 			continue
 		}
 		if d.ID == "" {
@@ -69,17 +64,40 @@ func lines(file, text string) ([]Document, error) {
 		}
 		docs = append(docs, d)
 	}
-	if more > 0 {
-		wrong = append(wrong, fmt.Sprintf("and %d more", more))
-	}
-	if wrong != nil {
-		return nil, errors.New(strings.Join(wrong, "; "))
+	if err := wrong.Err(); err != nil {
+		return nil, err
 	}
 	return docs, nil
 }
 
 // maxWrong is how many wrong lines of a file are told.
 const maxWrong = 5
+
+// WrongLines are what is wrong with a file of lines. The zero value is nothing.
+type WrongLines struct {
+	told []string
+	more int
+}
+
+// Add notes what is wrong with a line, which is counted from 1.
+func (w *WrongLines) Add(line int, err error) {
+	if len(w.told) == maxWrong {
+		w.more++
+		return
+	}
+	w.told = append(w.told, fmt.Sprintf("line %d: %v", line, err))
+}
+
+// Err names the first lines, and how many more there are; nil if none is wrong.
+func (w *WrongLines) Err() error {
+	switch {
+	case w.told == nil:
+		return nil
+	case w.more > 0:
+		return fmt.Errorf("%s; and %d more", strings.Join(w.told, "; "), w.more)
+	}
+	return errors.New(strings.Join(w.told, "; "))
+}
 
 func parseLine(raw string) (Document, error) {
 	var l line
