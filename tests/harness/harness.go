@@ -165,6 +165,21 @@ func StartBinary(t testing.TB, binary, config string, env ...string) *Gateway {
 	return g
 }
 
+// Post sends JSON to a path below Root and returns the answer.
+func (g *Gateway) Post(t testing.TB, path, body string) (status int, answer string) {
+	t.Helper()
+	resp, err := http.Post(g.Root+path, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
 // Log returns what the gateway has written so far.
 func (g *Gateway) Log() string { return g.log.String() }
 

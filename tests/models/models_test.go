@@ -4,8 +4,6 @@ package models
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -53,19 +51,7 @@ func TestEmbedder(t *testing.T) {
 	harness.Suite(t)
 	url, stop := startE5(t)
 	g := harness.Start(t, "tests/models/models.yaml", "E5_URL="+url)
-	post := func(path, body string) (int, string) {
-		t.Helper()
-		resp, err := http.Post(g.Root+path, "application/json", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = resp.Body.Close() }()
-		b, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.StatusCode, string(b)
-	}
+	post := func(path, body string) (int, string) { return g.Post(t, path, body) }
 	if out, err := exec.Command(harness.Binary(t), "ingest", "--sample", "--url", g.Root, "--collection", "kb").CombinedOutput(); err != nil || !strings.Contains(string(out), "28 chunks written") {
 		t.Fatalf("%v\n%s", err, out)
 	}

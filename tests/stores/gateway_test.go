@@ -3,7 +3,6 @@ package stores
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -70,19 +69,7 @@ func TestGateway(t *testing.T) {
 	t.Cleanup(vectors.Stop)
 	g := harness.Start(t, "examples/stores.yaml",
 		"QDRANT_URL="+vectors.URL(), "QDRANT_API_KEY=k", "NEO4J_URI="+graph.address, "NEO4J_PASSWORD=a-good-password")
-	post := func(path, body string) (int, string) {
-		t.Helper()
-		resp, err := http.Post(g.Root+path, "application/json", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = resp.Body.Close() }()
-		b, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.StatusCode, string(b)
-	}
+	post := func(path, body string) (int, string) { return g.Post(t, path, body) }
 	must := func(path, body string) string {
 		t.Helper()
 		status, answer := post(path, body)
