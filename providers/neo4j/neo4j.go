@@ -39,7 +39,7 @@ var Component = config.Define[Graph]("neo4j", Config{
 	Database:     "neo4j",
 	Timeout:      5 * time.Second,
 	WriteTimeout: 30 * time.Second,
-	Connections:  100,
+	Connections:  400,
 	Loops:        2,
 	Procedures:   []string{"db.labels", "db.relationshipTypes", "db.propertyKeys"},
 }, source)
@@ -59,7 +59,9 @@ type Config struct {
 	Timeout time.Duration `yaml:"timeout" check:"min=10ms,max=5m"`
 	// WriteTimeout bounds one writing call, with its repetitions.
 	WriteTimeout time.Duration `yaml:"write_timeout" check:"min=100ms,max=30m"`
-	// Connections is the most that are open to one server at a time.
+	// Connections is the most that are open to one server at a time; one more
+	// query waits. A server has 400 threads for them, unless its own
+	// server.bolt.thread_pool_max_size says otherwise.
 	Connections int `yaml:"connections" check:"min=1,max=1000"`
 	// Loops is how many of clients' own queries that go through lists or match regular
 	// expressions the server may be busy with at a time. It cannot stop them there, so

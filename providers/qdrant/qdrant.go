@@ -33,7 +33,7 @@ var Component = config.Define[pipeline.VectorStore]("qdrant", Config{
 	Timeout:      2 * time.Second,
 	WriteTimeout: 30 * time.Second,
 	Connections:  3,
-	MaxCalls:     128,
+	MaxCalls:     1024,
 	MaxReply:     64 << 20,
 }, source)
 
