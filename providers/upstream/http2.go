@@ -86,6 +86,20 @@ func (c *counted) Close() error {
 	return c.Conn.Close()
 }
 
+// resent is how often a request is sent again that no upstream has looked at.
+const resent = 2
+
+// unprocessed reports whether the upstream has said that it did nothing with the request,
+// as one does that is about to close the connection (RFC 9113, 8.7). net/http repeats a
+// request for other reasons too, and is not let: an answer may cost money.
+func unprocessed(err error) bool {
+	if err == nil {
+		return false
+	}
+	text := err.Error()
+	return strings.Contains(text, "graceful shutdown GOAWAY") || strings.Contains(text, "REFUSED_STREAM")
+}
+
 // roundTrip is Client.RoundTrip.
 func (w *wide) roundTrip(ctx context.Context, req *pipeline.Request, resp *pipeline.Response) error {
 	r, err := w.request(req)
@@ -102,7 +116,12 @@ func (w *wide) roundTrip(ctx context.Context, req *pipeline.Request, resp *pipel
 	ctx, k.cancel = context.WithCancelCause(ctx)
 	trace := &httptrace.ClientTrace{GotConn: func(g httptrace.GotConnInfo) { k.conn = g.Conn }}
 	k.send(ctx, r, req)
-	answer, err := w.http.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, trace))) //nolint:bodyclose // the call's, which closes it
+	r = r.WithContext(httptrace.WithClientTrace(ctx, trace))
+	answer, err := w.http.RoundTrip(r) //nolint:bodyclose // the call's, which closes it
+	for again := 0; again < resent && req.Upload == nil && unprocessed(err); again++ {
+		k.rewind(r, req)
+		answer, err = w.http.RoundTrip(r) //nolint:bodyclose // the call's, too
+	}
 	if err != nil {
 		return k.abort(ctx, err)
 	}

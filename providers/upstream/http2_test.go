@@ -1,12 +1,19 @@
 package upstream
 
 import (
+	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"github.com/headrace/headrace/pipeline"
 )
@@ -127,5 +134,97 @@ func TestHTTP2Cancel(t *testing.T) {
 	}
 	if open, _ := c.Counts(); open != 1 {
 		t.Errorf("%d connections", open)
+	}
+}
+
+// A request that the upstream has not looked at, by its own word, is sent again; any
+// other is not.
+func TestHTTP2Unprocessed(t *testing.T) {
+	f := func(name string, refuse func(*http2.Framer, uint32) error, asked int, want string) {
+		t.Helper()
+		requests := 0
+		address, client := serveFrames(t, func(w *http2.Framer, stream uint32, body string) error {
+			if requests++; requests == 1 {
+				return refuse(w, stream)
+			}
+			var b bytes.Buffer
+			if err := hpack.NewEncoder(&b).WriteField(hpack.HeaderField{Name: ":status", Value: "200"}); err != nil {
+				return err
+			}
+			if err := w.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: b.Bytes(), EndHeaders: true}); err != nil {
+				return err
+			}
+			return w.WriteData(stream, true, []byte("got "+body))
+		})
+		c := newClient(t, Options{Address: address, TLS: client, HTTP2: true})
+		body, err := fetch(c, newExchange(t, "POST", "hello"))
+		if body != want || (code(err) != "") != (want == "") || requests != asked {
+			t.Errorf("%s: got %q, %v after %d requests; want %q after %d", name, body, err, requests, want, asked)
+		}
+	}
+	reset := func(code http2.ErrCode) func(*http2.Framer, uint32) error {
+		return func(w *http2.Framer, stream uint32) error { return w.WriteRSTStream(stream, code) }
+	}
+	f("about to close", func(w *http2.Framer, stream uint32) error { return w.WriteGoAway(stream-1, http2.ErrCodeNo, nil) }, 2, "got hello")
+	f("refused", reset(http2.ErrCodeRefusedStream), 2, "got hello")
+	f("protocol error", reset(http2.ErrCodeProtocol), 1, "")
+	f("cancelled", reset(http2.ErrCodeCancel), 1, "")
+}
+
+// serveFrames answers each request of a connection by frames, one request after the other.
+func serveFrames(t *testing.T, answer func(w *http2.Framer, stream uint32, body string) error) (address string, client *tls.Config) {
+	t.Helper()
+	server, client := certificate(t, "127.0.0.1", time.Now().Add(time.Hour))
+	server.NextProtos = []string{"h2"}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = frames(c, answer) // ends when the client closes it
+			_ = c.Close()
+		}
+	})
+	return l.Addr().String(), client
+}
+
+func frames(c net.Conn, answer func(w *http2.Framer, stream uint32, body string) error) error {
+	if _, err := io.ReadFull(c, make([]byte, len(http2.ClientPreface))); err != nil {
+		return err
+	}
+	f := http2.NewFramer(c, c)
+	if err := f.WriteSettings(); err != nil {
+		return err
+	}
+	body := ""
+	for {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			return err
+		}
+		switch frame := frame.(type) {
+		case *http2.SettingsFrame:
+			if !frame.IsAck() {
+				err = f.WriteSettingsAck()
+			}
+		case *http2.DataFrame:
+			body += string(frame.Data())
+			if frame.StreamEnded() {
+				err = answer(f, frame.StreamID, body)
+				body = ""
+			}
+		case *http2.GoAwayFrame:
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
 }

@@ -100,6 +100,15 @@ func (k *wideCall) send(ctx context.Context, r *http.Request, req *pipeline.Requ
 	}
 }
 
+// rewind makes the body of r, which was read in vain, the same once more.
+func (k *wideCall) rewind(r *http.Request, req *pipeline.Request) {
+	k.source.stop()
+	if n := int64(len(req.Body)); n > 0 {
+		k.source = &source{body: req.Body, left: n, size: n}
+		r.Body = k.source
+	}
+}
+
 const noAnswer late = "no answer from the upstream in time"
 
 // abort frees everything after a failure and returns what the caller is told.
