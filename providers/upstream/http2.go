@@ -89,15 +89,17 @@ func (c *counted) Close() error {
 // resent is how often a request is sent again that no upstream has looked at.
 const resent = 2
 
-// unprocessed reports whether the upstream has said that it did nothing with the request,
-// as one does that is about to close the connection (RFC 9113, 8.7). net/http repeats a
-// request for other reasons too, and is not let: an answer may cost money.
+// unprocessed reports whether nothing was done with the request: the upstream has said
+// so, as one does that is about to close the connection (RFC 9113, 8.7), or the connection
+// could not be used any more. net/http would repeat a request for other reasons too, and is
+// not let: an answer may cost money.
 func unprocessed(err error) bool {
 	if err == nil {
 		return false
 	}
 	text := err.Error()
-	return strings.Contains(text, "graceful shutdown GOAWAY") || strings.Contains(text, "REFUSED_STREAM")
+	return strings.Contains(text, "graceful shutdown GOAWAY") || strings.Contains(text, "REFUSED_STREAM") ||
+		strings.Contains(text, "cannot rewind body") // for want of a connection
 }
 
 // roundTrip is Client.RoundTrip.
