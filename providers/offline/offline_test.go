@@ -206,6 +206,13 @@ func TestRefusals(t *testing.T) {
 	}
 	inside(chat, `"tools":[{"type":"function","function":{"name":"f","parameters":"{}"}}]`, "tools[0].function.parameters", "invalid_value")
 	inside(pipeline.OpResponses, `"tools":[{"type":"web_search"},{"type":"function","name":"f","parameters":[]}]`, "tools[1].parameters", "invalid_value")
+	inside(chat, `"modalities":["text","smell"]`, "modalities[1]", "invalid_value")
+	inside(chat, `"modalities":[["text"]]`, "modalities[0]", "invalid_value")
+	inside(chat, `"prediction":{"type":7}`, "prediction.type", "invalid_value")
+	inside(pipeline.OpResponses, `"include":[null]`, "include[0]", "invalid_value")
+	for _, id := range []string{"", "resp_", "resp_1", "resp_00000000000000000", "resp_0123456789abcdeg", strings.Repeat("é", 999)} {
+		inside(pipeline.OpResponses, `"previous_response_id":"`+id+`"`, "previous_response_id", "previous_response_not_found")
+	}
 	inside(chat, `"response_format":{}`, "response_format.type", "missing_required_parameter")
 	inside(chat, `"response_format":{"type":"xml"}`, "response_format.type", "invalid_value")
 	inside(chat, `"response_format":{"type":"json_schema"}`, "response_format.json_schema", "missing_required_parameter")
@@ -257,10 +264,19 @@ func TestParametersThatFit(t *testing.T) {
 		`,"temperature":2e0,"x_mine":[1]`,
 		`,"tools":[{"type":"function","function":{"name":"f","parameters":null}}],"tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[]}},"metadata":{"a":"b"}`,
 		`,"stream":true,"stream_options":{"include_usage":null},"response_format":{"type":"json_schema","json_schema":{"name":"x"}}`,
+		`,"modalities":["text","audio"],"audio":{"voice":"alloy","format":"wav"},"function_call":{"name":"f"},"prediction":{"type":"content","content":""},"web_search_options":{}`,
+		`,"modalities":[],"reasoning_effort":"m\u0061x","service_tier":"priority","prompt_cache_options":{"mode":null}`,
 	} {
 		if a := post(t, pipeline.OpChat, `{"model":"m","messages":[{"role":"developer","content":null},{"role":"user","content":[{"type":"text","text":"a"}]}]`+more+`}`); a.status != 200 {
 			t.Errorf("%s: %s", more, a.body())
 		}
+	}
+	var first struct{ ID string }
+	if err := json.Unmarshal([]byte(post(t, pipeline.OpResponses, `{"model":"m","input":"a"}`).body()), &first); err != nil {
+		t.Fatal(err)
+	}
+	if a := post(t, pipeline.OpResponses, `{"model":"m","input":"b","previous_response_id":"`+first.ID+`"}`); a.status != 200 || !strings.Contains(a.body(), `"previous_response_id":"`+first.ID+`"`) {
+		t.Errorf("%s: %s", first.ID, a.body())
 	}
 }
 
