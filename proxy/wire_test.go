@@ -225,7 +225,7 @@ func TestWire(t *testing.T) {
 	f(chunked+"3\r\nabc\r\n0\r\n", errCut)
 	f(chunked+"3\r\nabcd\r\n0\r\n\r\n", errChunk)
 	f(chunked+"3\nabc\r\n0\r\n\r\n", errChunk)
-	for _, v := range []string{"", "g", "3 ", " 3", "0x3", "+3", "-3", "3;", "3; ", "3;=b", "3;a=", "3;a=\"b", "3;a b", "3,", strings.Repeat("f", 16)} {
+	for _, v := range []string{"", "g", "3 ", " 3", "0x3", "+3", "-3", "3;", "3; ", "3;=b", "3;a=", "3;a=\"b", "3;a b", "3;a ", "3;a=b ", "3;a=b c", "3,", strings.Repeat("f", 16)} {
 		f(chunked+v+"\r\nabc\r\n0\r\n\r\n", errChunk)
 	}
 	f(chunked+"0\r\nContent-Length: 3\r\n\r\n", errTrailer)
@@ -234,6 +234,7 @@ func TestWire(t *testing.T) {
 	f(chunked+"3 ;a\r\nabc\r\n0\t ; b\r\n\r\n", nil)
 	f(chunked+"3 a\r\nabc\r\n0\r\n\r\n", errChunk)
 	f(chunked+"3; a ; b = c\r\nabc\r\n0\r\nContent-Type: a\r\n\r\n", nil)
+	f(chunked+"3;a=b ;c\t;d=\"e\\\t\" \t;f\r\nabc\r\n0;a=b ;c\r\n\r\n", nil)
 }
 
 func BenchmarkConn(b *testing.B) {
