@@ -139,11 +139,15 @@ func TestWire(t *testing.T) {
 	f("GET / HTTP/1.1\r\n"+host+host+"\r\n", errDuplicate)
 	f("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", errHost)
 	f("GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", errHost)
-	for _, host := range []string{"a%", "a%4", "a%zz", "a%41", "%00"} { // RFC 3986 has only UTF-8 escaped there
+	for _, host := range []string{
+		"a%", "a%4", "a%zz", "a%41", "%00", // RFC 3986 has only UTF-8 escaped there
+		"[::1", "[]", "[:1]", "[0:1]", "[1::2::3]", "[12345::]", "[1.2.3.4]", "[::1.2.3]", "[::1%25en0]", "[::1%en0]", "[::1]x", "[::1]:x",
+	} {
 		f("GET / HTTP/1.1\r\nHost: "+host+"\r\n\r\n", errHost)
 	}
 	f("GET / HTTP/1.1\r\nHost: b%C3%bccher.example:80\r\n\r\n", nil)
 	f("GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", nil)
+	f("GET / HTTP/1.1\r\nHost: [2001:DB8::ffff:1.2.3.4]\r\n\r\n", nil)
 	f("GET / HTTP/1.1\r\nHost:\r\n\r\n", errHost)
 	f("GET / HTTP/1.1\n"+host+"\r\n", errBareLF)
 	f("GET / HTTP/1.1\r\n"+host+"\n", errBareLF)
