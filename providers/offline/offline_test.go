@@ -168,7 +168,7 @@ func TestRefusals(t *testing.T) {
 		if op != pipeline.OpResponses {
 			wrong(op, body, "presence_penalty", `"x"`, "-2.1", "3")
 			wrong(op, body, "frequency_penalty", `"x"`, "-2.1", "3")
-			wrong(op, body, "logit_bias", `"x"`, "[]")
+			wrong(op, body, "logit_bias", `"x"`, "[]", `{"1":"x"}`, `{"1":0,"2":101}`, `{"1":null}`)
 		}
 		if op != pipeline.OpCompletions {
 			wrong(op, body, "tools", `"x"`, "{}", "1")
@@ -232,6 +232,9 @@ func TestRefusals(t *testing.T) {
 	for _, v := range []string{`[1,-1]`, `[[1,2],[3,1.5]]`, `[["a"]]`, `[[1],[-2]]`, `[[true]]`} {
 		inside(pipeline.OpEmbeddings, `"input":`+v, "input", "invalid_value")
 	}
+	for _, v := range []string{`1`, `{}`, `true`, `["a",1]`, `[1,"a"]`, `[1.5]`, `[-1]`, `[[1],2]`, `[[1],["a"]]`, `[null]`, `[{}]`} {
+		f(pipeline.OpCompletions, `{"model":"m","prompt":`+v+`}`, 400, "prompt", "invalid_value")
+	}
 	inside(pipeline.OpRerank, `"return_documents":"yes"`, "return_documents", "invalid_value")
 	inside(pipeline.OpRerank, `"max_tokens_per_doc":"9"`, "max_tokens_per_doc", "invalid_value")
 	inside(pipeline.OpRerank, `"rank_fields":"text"`, "rank_fields", "invalid_value")
@@ -269,6 +272,11 @@ func TestParametersThatFit(t *testing.T) {
 	} {
 		if a := post(t, pipeline.OpChat, `{"model":"m","messages":[{"role":"developer","content":null},{"role":"user","content":[{"type":"text","text":"a"}]}]`+more+`}`); a.status != 200 {
 			t.Errorf("%s: %s", more, a.body())
+		}
+	}
+	for _, prompt := range []string{`null`, `""`, `[""]`, `["a","b"]`, `[1,2]`, `[[1],[2,3]]`, `[]`} {
+		if a := post(t, pipeline.OpCompletions, `{"model":"m","prompt":`+prompt+`,"logit_bias":{"1":-1e2}}`); a.status != 200 {
+			t.Errorf("%s: %s", prompt, a.body())
 		}
 	}
 	var first struct{ ID string }

@@ -104,6 +104,14 @@ func misshapen(op pipeline.Operation, r *chat.Request) *refusal {
 			}
 		}
 	}
+	if biases, _ := r.Member("logit_bias"); op == pipeline.OpChat || op == pipeline.OpCompletions {
+		bias := shape{min: -100, max: 100}
+		for _, v := range chat.Object(biases) {
+			if !bias.fits(v) {
+				return invalid("logit_bias", "an object whose values are numbers from -100 to 100")
+			}
+		}
+	}
 	if metadata, _ := r.Member("metadata"); op == pipeline.OpChat || op == pipeline.OpResponses {
 		for _, v := range chat.Object(metadata) {
 			if kind(v) != '"' {
