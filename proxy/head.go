@@ -136,7 +136,7 @@ func (f *framing) judge(which int, value []byte) error {
 	case "transfer-encoding":
 		switch {
 		case f.http10:
-			return errCoding
+			return errOldCoding
 		case equalFold(value, "chunked"):
 			f.chunked, f.hide = true, true
 		case endsInChunked(value):

@@ -220,7 +220,7 @@ func TestWire(t *testing.T) {
 	f(post+"Transfer-Encoding: chunked, identity\r\n\r\n", errCoding)
 	f(post+"Transfer-Encoding: gzip, chunked\r\n\r\n", errCodings)
 	f(post+"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", errDuplicate)
-	f("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", errCoding)
+	f("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", errOldCoding)
 
 	chunked := post + "Transfer-Encoding: Chunked\r\n\r\n"
 	f(chunked+"3\r\nabc\r\n00\r\n\r\n", nil)
