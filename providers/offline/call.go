@@ -94,6 +94,9 @@ func (c *call) dispatch(ex *pipeline.Exchange) *refusal {
 	if bad := misspelt(ex.Op, r); bad != nil {
 		return bad
 	}
+	if bad := lacking(ex.Op, r); bad != nil {
+		return bad
+	}
 	switch ex.Op {
 	case pipeline.OpChat:
 		return c.chat(r)

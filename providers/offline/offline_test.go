@@ -144,7 +144,7 @@ func TestRefusals(t *testing.T) {
 	f(chat, `{"model":"m","messages":[{"role":"user","content":"a"}],"n":0}`, 400, "n", "invalid_value")
 	f(chat, `{"model":"m","messages":[{"role":"user","content":"a"}],"max_tokens":0}`, 400, "max_tokens", "invalid_value")
 	f(chat, `{"model":"m","messages":[{"role":"user","content":"a"}],"stream_options":{"include_usage":true}}`, 400, "stream_options", "invalid_value")
-	f(chat, `{"model":"m","messages":[{"role":"user","content":"a"}],"tools":[{"type":"function","function":{}}]}`, 400, "tools[].function.name", "missing_required_parameter")
+	f(chat, `{"model":"m","messages":[{"role":"user","content":"a"}],"tools":[{"type":"function","function":{}}]}`, 400, "tools[0].function.name", "missing_required_parameter")
 	f(chat, `{"model":"m","messages":[{"role":"user","content":"a"}],"tool_choice":{"type":"function","function":{"name":"f"}}}`, 400, "tool_choice", "invalid_value")
 	f(chat, `{"model":`, 400, "", "invalid_json")
 	f(chat, `{"model":"m","messages":[{"role":"robot","content":"a"}]}`, 400, "messages[0].role", "invalid_value")
@@ -206,6 +206,22 @@ func TestRefusals(t *testing.T) {
 	}
 	inside(chat, `"tools":[{"type":"function","function":{"name":"f","parameters":"{}"}}]`, "tools[0].function.parameters", "invalid_value")
 	inside(pipeline.OpResponses, `"tools":[{"type":"web_search"},{"type":"function","name":"f","parameters":[]}]`, "tools[1].parameters", "invalid_value")
+	inside(chat, `"tools":[{"type":"custom","custom":{}}]`, "tools[0].custom.name", "missing_required_parameter")
+	inside(pipeline.OpResponses, `"tools":[{"type":"shell"},{"type":"function"}]`, "tools[1].name", "missing_required_parameter")
+	inside(pipeline.OpResponses, `"tools":[{"type":"custom","name":1}]`, "tools[0].name", "missing_required_parameter")
+	for _, op := range []pipeline.Operation{chat, pipeline.OpResponses} {
+		inside(op, `"moderation":{}`, "moderation.model", "missing_required_parameter")
+		inside(op, `"moderation":{"model":1}`, "moderation.model", "invalid_value")
+		inside(op, `"prompt_cache_options":{"prewarm":1}`, "prompt_cache_options.prewarm", "invalid_value")
+	}
+	inside(chat, `"audio":{"format":"wav"}`, "audio.voice", "missing_required_parameter")
+	inside(chat, `"audio":{"format":"wav","voice":[]}`, "audio.voice", "invalid_value")
+	inside(chat, `"prediction":{"type":"content"}`, "prediction.content", "missing_required_parameter")
+	inside(pipeline.OpResponses, `"prompt":{"id":1}`, "prompt.id", "invalid_value")
+	inside(pipeline.OpResponses, `"prompt":{}`, "prompt.id", "missing_required_parameter")
+	inside(pipeline.OpResponses, `"reasoning":{"mode":1}`, "reasoning.mode", "invalid_value")
+	inside(pipeline.OpResponses, `"context_management":[{"type":"compaction"},5]`, "context_management[1].type", "missing_required_parameter")
+	inside(pipeline.OpResponses, `"stream_options":{"include_obfuscation":1}`, "stream_options.include_obfuscation", "invalid_value")
 	inside(chat, `"modalities":["text","smell"]`, "modalities[1]", "invalid_value")
 	inside(chat, `"modalities":[["text"]]`, "modalities[0]", "invalid_value")
 	inside(chat, `"prediction":{"type":7}`, "prediction.type", "invalid_value")
@@ -246,6 +262,7 @@ func TestRefusals(t *testing.T) {
 	f(pipeline.OpEmbeddings, `{"model":"m","input":[`+strings.Repeat(`"a",`, 2048)+`"a"]}`, 400, "input", "invalid_value")
 	f(pipeline.OpEmbeddings, `{"model":"m","input":"a","dimensions":0}`, 400, "dimensions", "invalid_value")
 	f(pipeline.OpEmbeddings, `{"model":"m","input":"a","encoding_format":"hex"}`, 400, "encoding_format", "invalid_value")
+	f(pipeline.OpResponses, `{"model":"m","input":null}`, 400, "input", "missing_required_parameter")
 	f(pipeline.OpResponses, `{"model":"m"}`, 400, "input", "missing_required_parameter")
 	f(pipeline.OpRerank, `{"model":"m","query":"q"}`, 400, "documents", "missing_required_parameter")
 	f(pipeline.OpRerank, `{"model":"m","documents":["d"]}`, 400, "query", "missing_required_parameter")
@@ -277,6 +294,11 @@ func TestParametersThatFit(t *testing.T) {
 	for _, prompt := range []string{`null`, `""`, `[""]`, `["a","b"]`, `[1,2]`, `[[1],[2,3]]`, `[]`} {
 		if a := post(t, pipeline.OpCompletions, `{"model":"m","prompt":`+prompt+`,"logit_bias":{"1":-1e2}}`); a.status != 200 {
 			t.Errorf("%s: %s", prompt, a.body())
+		}
+	}
+	for _, more := range []string{`"prompt":{"id":"pmpt_1"}`, `"model":"m","conversation":"conv_1"`, `"input":null,"prompt":{"id":"pmpt_1","version":null}`, `"previous_response_id":"resp_0123456789abcdef"`} {
+		if a := post(t, pipeline.OpResponses, "{"+more+"}"); a.status != 200 {
+			t.Errorf("%s: %s", more, a.body())
 		}
 	}
 	var first struct{ ID string }

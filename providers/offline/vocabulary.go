@@ -13,8 +13,8 @@ import (
 // of one that is an array. As with shapes, other words are refused although none means
 // anything here. What any model of that API takes is taken: there is but one model here.
 type vocabulary struct {
-	param, member string // the words are in a member of the parameter, unless that is ""
-	words         []string
+	param string // as in a shape
+	words []string
 }
 
 var (
@@ -23,28 +23,28 @@ var (
 	levels    = []string{"low", "medium", "high"}
 
 	service = []vocabulary{
-		{"service_tier", "", []string{"auto", "default", "flex", "scale", "priority", "fast", "ultrafast"}},
-		{"prompt_cache_retention", "", []string{"in_memory", "in-memory", "24h"}},
-		{"prompt_cache_options", "mode", []string{"implicit", "explicit"}},
-		{"prompt_cache_options", "ttl", []string{"30m", "12h"}},
+		{"service_tier", []string{"auto", "default", "flex", "scale", "priority", "fast", "ultrafast"}},
+		{"prompt_cache_retention", []string{"in_memory", "in-memory", "24h"}},
+		{"prompt_cache_options.mode", []string{"implicit", "explicit"}},
+		{"prompt_cache_options.ttl", []string{"30m", "12h"}},
 	}
 	chatWords = []vocabulary{
-		{"reasoning_effort", "", efforts},
-		{"verbosity", "", levels},
-		{"function_call", "", []string{"none", "auto"}},
-		{"modalities", "", []string{"text", "audio"}},
-		{"audio", "format", []string{"wav", "aac", "mp3", "flac", "opus", "pcm16"}},
-		{"prediction", "type", []string{"content"}},
-		{"web_search_options", "search_context_size", levels},
+		{"reasoning_effort", efforts},
+		{"verbosity", levels},
+		{"function_call", []string{"none", "auto"}},
+		{"modalities", []string{"text", "audio"}},
+		{"audio.format", []string{"wav", "aac", "mp3", "flac", "opus", "pcm16"}},
+		{"prediction.type", []string{"content"}},
+		{"web_search_options.search_context_size", levels},
 	}
 	responseWords = []vocabulary{
-		{"reasoning", "effort", efforts},
-		{"reasoning", "summary", summaries},
-		{"reasoning", "generate_summary", summaries},
-		{"reasoning", "context", []string{"auto", "current_turn", "all_turns"}},
-		{"text", "verbosity", levels},
-		{"truncation", "", []string{"auto", "disabled"}},
-		{"include", "", []string{
+		{"reasoning.effort", efforts},
+		{"reasoning.summary", summaries},
+		{"reasoning.generate_summary", summaries},
+		{"reasoning.context", []string{"auto", "current_turn", "all_turns"}},
+		{"text.verbosity", levels},
+		{"truncation", []string{"auto", "disabled"}},
+		{"include", []string{
 			"file_search_call.results", "web_search_call.results", "web_search_call.action.sources", "message.input_image.image_url",
 			"computer_call_output.output.image_url", "code_interpreter_call.outputs", "reasoning.encrypted_content", "message.output_text.logprobs",
 		}},
@@ -62,10 +62,7 @@ func misspelt(op pipeline.Operation, r *chat.Request) *refusal {
 	for _, list := range vocabularies[op] {
 		for i := range list {
 			v := &list[i]
-			raw, _ := r.Member(v.param)
-			if v.member != "" {
-				raw = chat.Get(raw, v.member)
-			}
+			raw, _ := lookUp(r, v.param)
 			if bad := v.judge(raw); bad != nil {
 				return bad
 			}
@@ -78,17 +75,13 @@ func (v *vocabulary) judge(raw []byte) *refusal {
 	if !given(raw) || v.holds(raw) {
 		return nil
 	}
-	name := v.param
-	if v.member != "" {
-		name += "." + v.member
-	}
-	if v.member != "" || kind(raw) == '"' {
-		return invalid(name, v.want())
+	if k := kind(raw); k != '[' && k != '{' || strings.Contains(v.param, ".") {
+		return invalid(v.param, v.want())
 	}
 	i := 0
 	for word := range chat.Array(raw) {
 		if !v.holds(word) {
-			return invalid(name+"["+strconv.Itoa(i)+"]", v.want())
+			return invalid(v.param+"["+strconv.Itoa(i)+"]", v.want())
 		}
 		i++
 	}
