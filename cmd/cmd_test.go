@@ -88,6 +88,20 @@ func TestOutputIsLost(t *testing.T) {
 	}
 }
 
+// faulty is a part of a command with a mistake in it.
+type faulty struct{}
+
+func (faulty) Write([]byte) (int, error) { panic("BUG: a mistake") }
+
+func TestPanicsAreSeen(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("a command that panicked has ended as if all were well")
+		}
+	}()
+	run(standard.Components(), []string{"version"}, faulty{}, &buffer{})
+}
+
 func TestDescribe(t *testing.T) {
 	dir := t.TempDir()
 	status, out, _ := call(t, dir, "docs", "cache")
