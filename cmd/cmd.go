@@ -44,11 +44,35 @@ type exit int
 
 func (e exit) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
+// output is where a command writes. What could not be written is an error of the command,
+// which else would seem to have said all.
+type output struct {
+	io.Writer
+	err error // the first
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.Writer.Write(p)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
 // run is Main without the exit.
-func run(components config.Registry, args []string, out, errOut io.Writer) (status int) {
+func run(components config.Registry, args []string, stdout, errOut io.Writer) (status int) {
+	out := &output{Writer: stdout}
 	defer func() {
-		if e, ok := recover().(exit); ok {
-			status = int(e)
+		switch p := recover().(type) {
+		case nil:
+		case exit:
+			status = int(p)
+		default:
+			panic(p)
+		}
+		if status == 0 && out.err != nil {
+			fmt.Fprintln(errOut, "headrace: write the output:", out.err)
+			status = 1
 		}
 	}()
 	var c cli

@@ -73,6 +73,35 @@ func TestCheck(t *testing.T) {
 	f(1, "", "missing.yaml", "-c", "missing.yaml")
 }
 
+// full is a disk without room.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+func TestOutputIsLost(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, args := range []string{"docs", "docs cache", "schema", "version", "check", "eval --limit 1", "--help", "docs --help"} {
+		var e buffer
+		if status := run(standard.Components(), strings.Fields(args), full{}, &e); status != 1 || strings.Count(e.String(), "no space left on device") != 1 {
+			t.Errorf("%s: %d %s", args, status, e.String())
+		}
+	}
+}
+
+// faulty is a part of a command with a mistake in it.
+type faulty struct{}
+
+func (faulty) Write([]byte) (int, error) { panic("BUG: a mistake") }
+
+func TestPanicsAreSeen(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("a command that panicked has ended as if all were well")
+		}
+	}()
+	run(standard.Components(), []string{"version"}, faulty{}, &buffer{})
+}
+
 func TestDescribe(t *testing.T) {
 	dir := t.TempDir()
 	status, out, _ := call(t, dir, "docs", "cache")

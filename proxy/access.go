@@ -121,9 +121,9 @@ func (j *job) appendOrigin(b []byte) []byte {
 		b = append(b, `,"model":`...)
 		b = chat.AppendString(b, ex.Model.Name)
 	}
-	if ex.Target != nil {
+	if t := j.asked(); t != nil {
 		b = append(b, `,"target":`...)
-		b = chat.AppendString(b, ex.Target.Name)
+		b = chat.AppendString(b, t.Name)
 		b = append(b, `,"attempts":`...)
 		b = strconv.AppendInt(b, int64(ex.Attempts()), 10)
 	}

@@ -44,11 +44,7 @@ func extensions(b []byte) bool {
 		if n == 0 {
 			return false
 		}
-		b = b[n:]
-		if rest := bytes.TrimLeft(b, " \t"); len(rest) > 0 {
-			b = rest
-		}
-		if len(b) == 0 || b[0] != '=' {
+		if b = behindBlanks(b[n:]); len(b) == 0 || b[0] != '=' {
 			continue
 		}
 		b = bytes.TrimLeft(b[1:], " \t")
@@ -59,9 +55,18 @@ func extensions(b []byte) bool {
 		if n == 0 {
 			return false
 		}
-		b = b[n:]
+		b = behindBlanks(b[n:])
 	}
 	return true
+}
+
+// behindBlanks is b without the white space that it begins with, unless there is nothing else:
+// none may stand at the end of a line.
+func behindBlanks(b []byte) []byte {
+	if rest := bytes.TrimLeft(b, " \t"); len(rest) > 0 {
+		return rest
+	}
+	return b
 }
 
 func tokenLen(b []byte) int {

@@ -259,17 +259,30 @@ func (j *job) typed(n int) {
 
 // own sets the fields that are the gateway's.
 func (j *job) own(h *fasthttp.ResponseHeader) {
+	// Whoever runs the upstream asks for the id under which it has answered.
+	if theirs := h.Peek("X-Request-Id"); len(theirs) > 0 && !bytes.Equal(theirs, j.id) {
+		h.SetBytesV("X-Headrace-Upstream-Request-Id", theirs)
+	}
 	h.SetBytesV("X-Request-Id", j.id)
 	j.site.cors.share(j.ctx, h)
 	if j.ex == nil {
 		return
 	}
-	if t := j.ex.Target; t != nil {
+	if t := j.asked(); t != nil {
 		h.Set("X-Headrace-Target", t.Name)
 	}
 	if n := j.ex.Attempts(); n > 1 {
 		h.SetBytesV("X-Headrace-Attempts", fasthttp.AppendUint(nil, n))
 	}
+}
+
+// asked is the target that has answered, or was asked last. Stages choose one before it
+// is asked, and may refuse the request then.
+func (j *job) asked() *pipeline.Target {
+	if j.ex.Attempts() == 0 {
+		return nil
+	}
+	return j.ex.Target
 }
 
 // copyKept keeps, for an error, what the stages had already said about it.

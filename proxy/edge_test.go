@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/tests/harness"
 )
@@ -39,6 +41,44 @@ func TestWholeAnswersHaveTheirLength(t *testing.T) {
 	resp, body, err = r.raw(strings.Replace(post(plainBody), "/v1/chat/completions", "/embeddings", 1))
 	if err != nil || resp.StatusCode != 201 || body != "abcd" || resp.ContentLength != 4 {
 		t.Errorf("%v %q %v", resp, body, err)
+	}
+}
+
+// An upstream's id of the request is told beside the gateway's.
+func TestUpstreamsRequestID(t *testing.T) {
+	theirs := ""
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error {
+		if theirs != "" {
+			ex.Response.Header.Set("X-Request-Id", theirs)
+		}
+		return answer(ex, "{}")
+	})
+	f := func(says, want string) {
+		t.Helper()
+		theirs = says
+		resp, body, err := r.raw(strings.Replace(post(plainBody), "Host: a\r\n", "Host: a\r\nX-Request-Id: mine\r\n", 1))
+		if err != nil || strings.Join(resp.Header["X-Request-Id"], "+") != "mine" || strings.Join(resp.Header["X-Headrace-Upstream-Request-Id"], "+") != want {
+			t.Errorf("upstream %q: %v %q %v", says, resp, body, err)
+		}
+	}
+	f("req_abc", "req_abc")
+	f("mine", "") // it has taken over the gateway's
+	f("", "")
+}
+
+// A target that was chosen, and not asked, has answered nothing.
+func TestNobodyWasAsked(t *testing.T) {
+	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error { return answer(ex, "{}") })
+	resp, body, err := r.raw(strings.Replace(post(plainBody), "Host: a\r\n", "Host: a\r\nX-RAG: required\r\n", 1))
+	if err != nil || resp.StatusCode != 400 || resp.Header.Get("X-Headrace-Target") != "" {
+		t.Errorf("%v %q %v", resp, body, err)
+	}
+	eventually(t, "a line in the log", func() bool { return strings.Contains(r.log.String(), `"status":400`) })
+	if log := r.log.String(); strings.Contains(log, `"target"`) {
+		t.Errorf("the log says who was asked: %s", log)
+	}
+	if answered := r.site.Load().targets[0]; testutil.ToFloat64(answered[pipeline.CallerFault]) != 0 {
+		t.Error("an answer is counted")
 	}
 }
 

@@ -1,6 +1,9 @@
 package proxy
 
-import "bytes"
+import (
+	"bytes"
+	"net/netip"
+)
 
 // requestLine judges METHOD SP TARGET SP VERSION.
 func (f *framing) requestLine(line []byte) error {
@@ -133,7 +136,7 @@ func (f *framing) judge(which int, value []byte) error {
 	case "transfer-encoding":
 		switch {
 		case f.http10:
-			return errCoding
+			return errOldCoding
 		case equalFold(value, "chunked"):
 			f.chunked, f.hide = true, true
 		case endsInChunked(value):
@@ -197,16 +200,12 @@ func isHost(b []byte) bool {
 	host := b
 	if len(b) > 0 && b[0] == '[' {
 		end := bytes.IndexByte(b, ']')
-		if end < 3 {
+		if end < 0 {
 			return false
 		}
-		for _, c := range b[1:end] {
-			if hexDigit(c) < 0 && c != ':' && c != '.' {
-				return false
-			}
-		}
+		ip, err := netip.ParseAddr(string(b[1:end]))
 		host = b[end+1:]
-		return len(host) == 0 || host[0] == ':' && isPort(host[1:])
+		return err == nil && ip.Is6() && ip.Zone() == "" && (len(host) == 0 || host[0] == ':' && isPort(host[1:]))
 	}
 	if name, port, ok := bytes.Cut(b, []byte{':'}); ok {
 		if !isPort(port) {

@@ -519,6 +519,7 @@ func TestEdgeAllocatesNothing(t *testing.T) {
 	r := start(t, "", func(_ context.Context, ex *pipeline.Exchange) error {
 		ex.Response.Header.SetStatusCode(200)
 		ex.Response.Header.SetContentType("application/json")
+		ex.Response.Header.Set("X-Request-Id", "theirs")
 		ex.Response.SetBody(body)
 		return nil
 	})

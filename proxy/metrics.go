@@ -93,14 +93,21 @@ func (s *Server) account(j *job) {
 	if j.firstByte > 0 {
 		r.metrics.firstByte.Observe(j.firstByte.Seconds())
 	}
-	if j.ex != nil && j.ex.Target != nil {
-		fault := j.ex.Response.Fault
-		if j.err != nil {
-			fault = pipeline.FaultOfError(j.err)
-		}
-		if i := j.ex.Target.Index; i < len(j.site.targets) {
-			j.site.targets[i][fault].Inc()
-		}
+	if j.ex != nil {
+		j.countAnswer()
 	}
 	s.access.write(j, took)
+}
+
+// countAnswer counts the answer for the target that gave it.
+func (j *job) countAnswer() {
+	t := j.asked()
+	if t == nil || t.Index >= len(j.site.targets) {
+		return
+	}
+	fault := j.ex.Response.Fault
+	if j.err != nil {
+		fault = pipeline.FaultOfError(j.err)
+	}
+	j.site.targets[t.Index][fault].Inc()
 }

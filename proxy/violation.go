@@ -48,6 +48,7 @@ var (
 	errLength      = malformed("Content-Length is not one plain decimal number")
 	errFraming     = malformed("both Content-Length and Transfer-Encoding are given")
 	errCoding      = malformed("Transfer-Encoding is not exactly chunked")
+	errOldCoding   = malformed("Transfer-Encoding is given in a request of HTTP/1.0, which has none; send a Content-Length")
 	errHost        = malformed("HTTP/1.1 needs exactly one Host header of the form host or host:port")
 	errChunk       = malformed("the chunked body is malformed")
 	errTrailer     = malformed("the trailer of the chunked body holds a field that may not be there")

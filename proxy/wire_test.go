@@ -139,11 +139,15 @@ func TestWire(t *testing.T) {
 	f("GET / HTTP/1.1\r\n"+host+host+"\r\n", errDuplicate)
 	f("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", errHost)
 	f("GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", errHost)
-	for _, host := range []string{"a%", "a%4", "a%zz", "a%41", "%00"} { // RFC 3986 has only UTF-8 escaped there
+	for _, host := range []string{
+		"a%", "a%4", "a%zz", "a%41", "%00", // RFC 3986 has only UTF-8 escaped there
+		"[::1", "[]", "[:1]", "[0:1]", "[1::2::3]", "[12345::]", "[1.2.3.4]", "[::1.2.3]", "[::1%25en0]", "[::1%en0]", "[::1]x", "[::1]:x",
+	} {
 		f("GET / HTTP/1.1\r\nHost: "+host+"\r\n\r\n", errHost)
 	}
 	f("GET / HTTP/1.1\r\nHost: b%C3%bccher.example:80\r\n\r\n", nil)
 	f("GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", nil)
+	f("GET / HTTP/1.1\r\nHost: [2001:DB8::ffff:1.2.3.4]\r\n\r\n", nil)
 	f("GET / HTTP/1.1\r\nHost:\r\n\r\n", errHost)
 	f("GET / HTTP/1.1\n"+host+"\r\n", errBareLF)
 	f("GET / HTTP/1.1\r\n"+host+"\n", errBareLF)
@@ -216,7 +220,7 @@ func TestWire(t *testing.T) {
 	f(post+"Transfer-Encoding: chunked, identity\r\n\r\n", errCoding)
 	f(post+"Transfer-Encoding: gzip, chunked\r\n\r\n", errCodings)
 	f(post+"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", errDuplicate)
-	f("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", errCoding)
+	f("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", errOldCoding)
 
 	chunked := post + "Transfer-Encoding: Chunked\r\n\r\n"
 	f(chunked+"3\r\nabc\r\n00\r\n\r\n", nil)
@@ -225,7 +229,7 @@ func TestWire(t *testing.T) {
 	f(chunked+"3\r\nabc\r\n0\r\n", errCut)
 	f(chunked+"3\r\nabcd\r\n0\r\n\r\n", errChunk)
 	f(chunked+"3\nabc\r\n0\r\n\r\n", errChunk)
-	for _, v := range []string{"", "g", "3 ", " 3", "0x3", "+3", "-3", "3;", "3; ", "3;=b", "3;a=", "3;a=\"b", "3;a b", "3,", strings.Repeat("f", 16)} {
+	for _, v := range []string{"", "g", "3 ", " 3", "0x3", "+3", "-3", "3;", "3; ", "3;=b", "3;a=", "3;a=\"b", "3;a b", "3;a ", "3;a=b ", "3;a=b c", "3,", strings.Repeat("f", 16)} {
 		f(chunked+v+"\r\nabc\r\n0\r\n\r\n", errChunk)
 	}
 	f(chunked+"0\r\nContent-Length: 3\r\n\r\n", errTrailer)
@@ -234,6 +238,7 @@ func TestWire(t *testing.T) {
 	f(chunked+"3 ;a\r\nabc\r\n0\t ; b\r\n\r\n", nil)
 	f(chunked+"3 a\r\nabc\r\n0\r\n\r\n", errChunk)
 	f(chunked+"3; a ; b = c\r\nabc\r\n0\r\nContent-Type: a\r\n\r\n", nil)
+	f(chunked+"3;a=b ;c\t;d=\"e\\\t\" \t;f\r\nabc\r\n0;a=b ;c\r\n\r\n", nil)
 }
 
 func BenchmarkConn(b *testing.B) {

@@ -24,7 +24,7 @@ func BenchmarkRead(b *testing.B) {
 	})
 	b.Run("100 chunks", func(b *testing.B) {
 		read(b, `{"collection":"chunks","chunks":[`+strings.Repeat(chunk+",", 99)+chunk+`]}`, func(r *detail.Reader) {
-			for _, c := range r.NeedObjects("chunks", 1000) {
+			for c := range r.NeedObjects("chunks", 1000) {
 				c.NeedString("doc_id")
 				c.OptString("chunk_id")
 				c.NeedString("text")

@@ -2,6 +2,7 @@ package detail
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -85,7 +86,7 @@ func TestLaxTypes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := r.NeedObjects("o", 100000)
+	o := slices.Collect(r.NeedObjects("o", 100000))
 	if r.NeedString("s") != "x" || r.Int("i", 0) != 2 || r.Int("i2", 0) != 3 || r.Float("f", 0) != 0.5 || !r.Bool("b", false) || r.Bool("b2", true) ||
 		r.OptString("n") != nil || r.OptInt("n", 7) != 7 || !r.OptBool("n", true) || len(r.NeedStrings("l", 100000)) != 2 || string(r.Dict("d")) != `{"k":1}` ||
 		r.OptStrings("none", 100000) != nil || r.String("none", "d") != "d" || len(o) != 1 || o[0].NeedString("x") != "y" {
@@ -97,7 +98,7 @@ func TestLaxTypes(t *testing.T) {
 }
 
 func TestProblems(t *testing.T) {
-	r, err := reader(t, `{"s":5,"i":"two","i2":2.5,"f":"hot","n":null,"b":2,"b2":{},"l":"a","l2":["a",1],"d":[1],"o":["x"],"q":[{}],"m":[1,{"b":2,"a":null},{"c":"d"}],"k":9}`, "")
+	r, err := reader(t, `{"s":5,"i":"two","i2":2.5,"f":"hot","n":null,"b":2,"b2":{},"l":"a","l2":["a",1],"d":[1],"o":["x"],"q":[{},5,{"x":6}],"m":[1,{"b":2,"a":null},{"c":"d"}],"k":9}`, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,8 +113,11 @@ func TestProblems(t *testing.T) {
 	r.NeedStrings("l", 100000)
 	r.NeedStrings("l2", 100000)
 	r.Dict("d")
-	r.NeedObjects("o", 100000)
-	r.NeedObjects("q", 100000)[0].NeedString("x")
+	for _, key := range []string{"o", "q"} {
+		for o := range r.NeedObjects(key, 100000) {
+			o.NeedString("x")
+		}
+	}
 	if m := r.NeedTextObjects("m"); len(m) != 2 || string(m[1]) != `{"c":"d"}` {
 		t.Errorf("%s", m)
 	}
@@ -131,6 +135,7 @@ func TestProblems(t *testing.T) {
 		`{"type":"list_type","loc":["body","l"]`, `{"type":"string_type","loc":["body","l2",1]`,
 		`{"type":"dict_type","loc":["body","d"]`, `{"type":"model_attributes_type","loc":["body","o",0]`,
 		`{"type":"missing","loc":["body","q",0,"x"],"msg":"Field required","input":{}}`,
+		`{"type":"model_attributes_type","loc":["body","q",1]`, `{"type":"string_type","loc":["body","q",2,"x"]`,
 		`{"type":"dict_type","loc":["body","m",0],"msg":"Input should be a valid dictionary","input":1}`,
 		`{"type":"string_type","loc":["body","m",1,"b"],"msg":"Input should be a valid string","input":2}`,
 		`{"type":"string_type","loc":["body","m",1,"a"]`,
@@ -216,7 +221,7 @@ func TestLongListsAreNotRead(t *testing.T) {
 		element string
 		read    func(*Reader) int
 	}{
-		{"{}", func(r *Reader) int { return len(r.NeedObjects("l", most)) }},
+		{"{}", func(r *Reader) int { return len(slices.Collect(r.NeedObjects("l", most))) }},
 		{"1", func(r *Reader) int { return len(r.NeedStrings("l", most)) }},
 		{`"a"`, func(r *Reader) int { return len(r.OptStrings("l", most)) }},
 		{"1", func(r *Reader) int { return len(r.OptList("l", most)) }},
@@ -242,8 +247,8 @@ func TestLongListsAreNotRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range r.NeedObjects("l", 1<<20) {
-		for _, p := range o.NeedObjects("p", most) {
+	for o := range r.NeedObjects("l", 1<<20) {
+		for p := range o.NeedObjects("p", most) {
 			p.NeedString("x")
 		}
 	}
@@ -315,10 +320,8 @@ func FuzzRead(f *testing.F) {
 			r.Bool("b", true)
 			r.NeedStrings("l", 100000)
 			r.Dict("d")
-			for _, o := range r.NeedObjects("o", 100000) {
-				if o != nil {
-					o.NeedString("x")
-				}
+			for o := range r.NeedObjects("o", 100000) {
+				o.NeedString("x")
 			}
 			err = r.Err()
 		}

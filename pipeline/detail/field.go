@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"math"
 	"regexp"
 	"strconv"
@@ -338,21 +339,20 @@ func (r *Reader) textObjects(key string, needed bool) (out []json.RawMessage) {
 	return out
 }
 
-// NeedObjects is a list of objects, of most at most, that must be there. Where an
-// element is no object, its Reader is nil.
-func (r *Reader) NeedObjects(key string, most int) []*Reader {
-	all, ok := r.elements(key, true, most)
-	if !ok {
-		return nil
+// NeedObjects are those of a list, of most at most, that must be there. An element that
+// is no object is reported in its turn, between what is wrong within those around it.
+func (r *Reader) NeedObjects(key string, most int) iter.Seq[*Reader] {
+	all, _ := r.elements(key, true, most)
+	return func(yield func(*Reader) bool) {
+		for i, e := range all {
+			if len(*r.found) >= maxProblems {
+				return // what else is wrong would not be told
+			}
+			if o := r.object(append(r.at(key), i), e); o != nil && !yield(o) {
+				return
+			}
+		}
 	}
-	if len(*r.found) >= maxProblems {
-		return nil // what else is wrong would not be told
-	}
-	out := make([]*Reader, len(all))
-	for i, e := range all {
-		out[i] = r.object(append(r.at(key), i), e)
-	}
-	return out
 }
 
 // NeedObject is an object that must be there; nil where it is not.

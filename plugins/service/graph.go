@@ -102,15 +102,11 @@ type upsertReply struct {
 // may be lists and objects: they are kept as their text.
 func graphOf(data *detail.Reader) *graphjson.Graph {
 	g := &graphjson.Graph{}
-	for _, n := range data.NeedObjects("nodes", graphjson.MaxNodes) {
-		if n != nil {
-			g.Nodes = append(g.Nodes, graphjson.Node{ID: n.NeedString("id"), Type: n.NeedString("type"), Props: propsIn(n)})
-		}
+	for n := range data.NeedObjects("nodes", graphjson.MaxNodes) {
+		g.Nodes = append(g.Nodes, graphjson.Node{ID: n.NeedString("id"), Type: n.NeedString("type"), Props: propsIn(n)})
 	}
-	for _, e := range data.NeedObjects("edges", graphjson.MaxEdges) {
-		if e != nil {
-			g.Edges = append(g.Edges, graphjson.Edge{Src: e.NeedString("src"), Dst: e.NeedString("dst"), Type: e.NeedString("type"), Props: propsIn(e)})
-		}
+	for e := range data.NeedObjects("edges", graphjson.MaxEdges) {
+		g.Edges = append(g.Edges, graphjson.Edge{Src: e.NeedString("src"), Dst: e.NeedString("dst"), Type: e.NeedString("type"), Props: propsIn(e)})
 	}
 	return g
 }
@@ -119,10 +115,7 @@ func graphOf(data *detail.Reader) *graphjson.Graph {
 const maxProps = 1000
 
 func propsIn(r *detail.Reader) (out []graphjson.Prop) {
-	for _, p := range r.NeedObjects("props", maxProps) {
-		if p == nil {
-			continue
-		}
+	for p := range r.NeedObjects("props", maxProps) {
 		key, v := p.NeedString("key"), p.NeedAny("value")
 		if len(v) > 0 && (v[0] == '{' || v[0] == '[') {
 			v = chat.AppendString(nil, string(v))

@@ -75,14 +75,16 @@ func (h *indexEndpoint) parse(ex *pipeline.Exchange) (*job, error) {
 		return nil, err
 	}
 	j := &job{Upsert: pipeline.Upsert{Tenant: rag.Tenant(ex)}}
-	chunks := r.NeedObjects("chunks", h.MaxChunks)
-	j.Collection = r.String("collection", h.Collection)
-	counts := map[string]int{} // chunks of each document so far
-	for _, c := range chunks {
-		if c != nil {
-			h.chunk(j, c, counts)
-		}
+	// The ids of points need its name, but what is wrong with it comes behind the chunks.
+	var ok bool
+	if j.Collection, ok = chat.Text(r.Raw("collection")); !ok {
+		j.Collection = h.Collection
 	}
+	counts := map[string]int{} // chunks of each document so far
+	for c := range r.NeedObjects("chunks", h.MaxChunks) {
+		h.chunk(j, c, counts)
+	}
+	r.String("collection", "")
 	switch m := r.OptString("mode"); {
 	case m == nil, *m == "upsert":
 	case *m == "skip_unchanged", *m == "replace":
@@ -95,7 +97,7 @@ func (h *indexEndpoint) parse(ex *pipeline.Exchange) (*job, error) {
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
-	if len(chunks) == 0 {
+	if len(j.Points) == 0 {
 		return nil, detail.FailField("chunks", "missing_field", "chunks must be non-empty")
 	}
 	return j, allowed(ex, j.Collection)

@@ -329,6 +329,14 @@ func TestDocuments(t *testing.T) {
 	r.want("/delete/vector", `{"collection":"kb","doc_id":"d"}`, 200, `"deleted":1`)
 	r.want("/delete/vector", `{"collection":"kb","doc_id":"d"}`, 200, `"deleted":0`)
 	r.want("/delete/vector", `{"collection":"kb","doc_id":""}`, 422, "string_too_short") // it would delete everything
+	_, wrong := r.ask("/index/chunks", `{"wait":7,"collection":7,"chunks":[{"text":7},8]}`)
+	for _, loc := range []string{`["body","chunks",0,"doc_id"]`, `["body","chunks",0,"text"]`, `["body","chunks",1]`, `["body","collection"]`, `["body","wait"]`} {
+		_, behind, ok := strings.Cut(wrong, `"loc":`+loc)
+		if !ok {
+			t.Errorf("%s is not told behind what comes before it, in %s", loc, wrong)
+		}
+		wrong = behind
+	}
 	r.want("/index/chunks", `{"chunks":[]}`, 400, "chunks must be non-empty")
 	r.want("/index/chunks", `{"chunks":[{"doc_id":"d","text":"`+strings.Repeat("x", 40<<10)+`"}]}`, 422, "string_too_long")
 	r.policy = &pipeline.Policy{Collections: []string{"other"}}

@@ -91,6 +91,12 @@ func (c *call) dispatch(ex *pipeline.Exchange) *refusal {
 	if bad := misshapen(ex.Op, r); bad != nil {
 		return bad
 	}
+	if bad := misspelt(ex.Op, r); bad != nil {
+		return bad
+	}
+	if bad := lacking(ex.Op, r); bad != nil {
+		return bad
+	}
 	switch ex.Op {
 	case pipeline.OpChat:
 		return c.chat(r)
@@ -117,9 +123,8 @@ func cause(err error) string {
 func (c *call) identify(ex *pipeline.Exchange, r *chat.Request) {
 	body := ex.Request.Body
 	sum := uint64(crc32.ChecksumIEEE(body))<<32 | uint64(crc32.Checksum(body, castagnoli))
-	const hex = "0123456789abcdef"
 	for i := range c.id {
-		c.id[i] = hex[sum>>(60-4*i)&15]
+		c.id[i] = hexDigits[sum>>(60-4*i)&15]
 	}
 	if t := ex.Target; t != nil && t.Model != "" {
 		c.model = chat.AppendString(c.model[:0], t.Upstream(ex.Model, string(r.Model())))
@@ -129,6 +134,8 @@ func (c *call) identify(ex *pipeline.Exchange, r *chat.Request) {
 		c.model = append(c.model[:0], `"offline"`...)
 	}
 }
+
+const hexDigits = "0123456789abcdef"
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 

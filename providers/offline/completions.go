@@ -8,22 +8,16 @@ import (
 
 // completions answers a completion: n choices for each prompt.
 func (c *call) completions(r *chat.Request) *refusal {
-	prompt, _ := r.Member("prompt")
-	if !given(prompt) {
+	prompt, ok := r.Member("prompt")
+	if !ok {
 		return missing("prompt")
 	}
-	if k := kind(prompt); k != '"' && k != '[' {
-		return invalid("prompt", "a string or an array")
+	prompts, ok := promptsOf(prompt)
+	if !ok {
+		return invalid("prompt", "a string, an array of strings, an array of tokens or an array of arrays of tokens")
 	}
 	if bad := c.turn.readPrompt(r); bad != nil {
 		return bad
-	}
-	prompts := [][]byte{prompt}
-	if k := kind(firstOf(prompt)); k == '"' || k == '[' {
-		prompts = prompts[:0]
-		for p := range chat.Array(prompt) {
-			prompts = append(prompts, p)
-		}
 	}
 	if len(prompts)*c.turn.n > 128 {
 		return invalid("prompt", "at most 128 prompts and choices together")
@@ -56,6 +50,29 @@ func firstOf(list []byte) []byte {
 		return v
 	}
 	return nil
+}
+
+// promptsOf takes a prompt apart: one text, several, one list of tokens, or several. Null
+// stands for the beginning of a document.
+func promptsOf(prompt []byte) (list [][]byte, ok bool) {
+	first := kind(firstOf(prompt))
+	switch {
+	case !given(prompt):
+		return [][]byte{[]byte(`""`)}, true
+	case kind(prompt) == '"':
+		return [][]byte{prompt}, true
+	case kind(prompt) != '[':
+		return nil, false
+	case first != '"' && first != '[':
+		return [][]byte{prompt}, areTokens(prompt)
+	}
+	for p := range chat.Array(prompt) {
+		if kind(p) != first || first == '[' && !areTokens(p) {
+			return nil, false
+		}
+		list = append(list, p)
+	}
+	return list, true
 }
 
 // promptSize is the size of a prompt in bytes, as far as usage is concerned: a

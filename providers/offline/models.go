@@ -20,9 +20,13 @@ func listing(names []string) []byte {
 	return append(b, "]}"...)
 }
 
+// released is the date of every model: the one that the gateway gives to the names of its
+// file, among which these are listed.
+const released = "1700000000"
+
 func describe(b []byte, name string) []byte {
 	b = chat.AppendString(append(b, `{"id":`...), name)
-	return append(b, `,"object":"model","created":`+created+`,"owned_by":"headrace"}`...)
+	return append(b, `,"object":"model","created":`+released+`,"owned_by":"headrace"}`...)
 }
 
 // models lists the models, or describes one.

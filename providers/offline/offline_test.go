@@ -144,7 +144,7 @@ func TestRefusals(t *testing.T) {
 	f(chat, `{"model":"m","messages":[{"role":"user","content":"a"}],"n":0}`, 400, "n", "invalid_value")
 	f(chat, `{"model":"m","messages":[{"role":"user","content":"a"}],"max_tokens":0}`, 400, "max_tokens", "invalid_value")
 	f(chat, `{"model":"m","messages":[{"role":"user","content":"a"}],"stream_options":{"include_usage":true}}`, 400, "stream_options", "invalid_value")
-	f(chat, `{"model":"m","messages":[{"role":"user","content":"a"}],"tools":[{"type":"function","function":{}}]}`, 400, "tools[].function.name", "missing_required_parameter")
+	f(chat, `{"model":"m","messages":[{"role":"user","content":"a"}],"tools":[{"type":"function","function":{}}]}`, 400, "tools[0].function.name", "missing_required_parameter")
 	f(chat, `{"model":"m","messages":[{"role":"user","content":"a"}],"tool_choice":{"type":"function","function":{"name":"f"}}}`, 400, "tool_choice", "invalid_value")
 	f(chat, `{"model":`, 400, "", "invalid_json")
 	f(chat, `{"model":"m","messages":[{"role":"robot","content":"a"}]}`, 400, "messages[0].role", "invalid_value")
@@ -168,7 +168,7 @@ func TestRefusals(t *testing.T) {
 		if op != pipeline.OpResponses {
 			wrong(op, body, "presence_penalty", `"x"`, "-2.1", "3")
 			wrong(op, body, "frequency_penalty", `"x"`, "-2.1", "3")
-			wrong(op, body, "logit_bias", `"x"`, "[]")
+			wrong(op, body, "logit_bias", `"x"`, "[]", `{"1":"x"}`, `{"1":0,"2":101}`, `{"1":null}`)
 		}
 		if op != pipeline.OpCompletions {
 			wrong(op, body, "tools", `"x"`, "{}", "1")
@@ -206,6 +206,29 @@ func TestRefusals(t *testing.T) {
 	}
 	inside(chat, `"tools":[{"type":"function","function":{"name":"f","parameters":"{}"}}]`, "tools[0].function.parameters", "invalid_value")
 	inside(pipeline.OpResponses, `"tools":[{"type":"web_search"},{"type":"function","name":"f","parameters":[]}]`, "tools[1].parameters", "invalid_value")
+	inside(chat, `"tools":[{"type":"custom","custom":{}}]`, "tools[0].custom.name", "missing_required_parameter")
+	inside(pipeline.OpResponses, `"tools":[{"type":"shell"},{"type":"function"}]`, "tools[1].name", "missing_required_parameter")
+	inside(pipeline.OpResponses, `"tools":[{"type":"custom","name":1}]`, "tools[0].name", "missing_required_parameter")
+	for _, op := range []pipeline.Operation{chat, pipeline.OpResponses} {
+		inside(op, `"moderation":{}`, "moderation.model", "missing_required_parameter")
+		inside(op, `"moderation":{"model":1}`, "moderation.model", "invalid_value")
+		inside(op, `"prompt_cache_options":{"prewarm":1}`, "prompt_cache_options.prewarm", "invalid_value")
+	}
+	inside(chat, `"audio":{"format":"wav"}`, "audio.voice", "missing_required_parameter")
+	inside(chat, `"audio":{"format":"wav","voice":[]}`, "audio.voice", "invalid_value")
+	inside(chat, `"prediction":{"type":"content"}`, "prediction.content", "missing_required_parameter")
+	inside(pipeline.OpResponses, `"prompt":{"id":1}`, "prompt.id", "invalid_value")
+	inside(pipeline.OpResponses, `"prompt":{}`, "prompt.id", "missing_required_parameter")
+	inside(pipeline.OpResponses, `"reasoning":{"mode":1}`, "reasoning.mode", "invalid_value")
+	inside(pipeline.OpResponses, `"context_management":[{"type":"compaction"},5]`, "context_management[1].type", "missing_required_parameter")
+	inside(pipeline.OpResponses, `"stream_options":{"include_obfuscation":1}`, "stream_options.include_obfuscation", "invalid_value")
+	inside(chat, `"modalities":["text","smell"]`, "modalities[1]", "invalid_value")
+	inside(chat, `"modalities":[["text"]]`, "modalities[0]", "invalid_value")
+	inside(chat, `"prediction":{"type":7}`, "prediction.type", "invalid_value")
+	inside(pipeline.OpResponses, `"include":[null]`, "include[0]", "invalid_value")
+	for _, id := range []string{"", "resp_", "resp_1", "resp_00000000000000000", "resp_0123456789abcdeg", strings.Repeat("é", 999)} {
+		inside(pipeline.OpResponses, `"previous_response_id":"`+id+`"`, "previous_response_id", "previous_response_not_found")
+	}
 	inside(chat, `"response_format":{}`, "response_format.type", "missing_required_parameter")
 	inside(chat, `"response_format":{"type":"xml"}`, "response_format.type", "invalid_value")
 	inside(chat, `"response_format":{"type":"json_schema"}`, "response_format.json_schema", "missing_required_parameter")
@@ -225,6 +248,9 @@ func TestRefusals(t *testing.T) {
 	for _, v := range []string{`[1,-1]`, `[[1,2],[3,1.5]]`, `[["a"]]`, `[[1],[-2]]`, `[[true]]`} {
 		inside(pipeline.OpEmbeddings, `"input":`+v, "input", "invalid_value")
 	}
+	for _, v := range []string{`1`, `{}`, `true`, `["a",1]`, `[1,"a"]`, `[1.5]`, `[-1]`, `[[1],2]`, `[[1],["a"]]`, `[null]`, `[{}]`} {
+		f(pipeline.OpCompletions, `{"model":"m","prompt":`+v+`}`, 400, "prompt", "invalid_value")
+	}
 	inside(pipeline.OpRerank, `"return_documents":"yes"`, "return_documents", "invalid_value")
 	inside(pipeline.OpRerank, `"max_tokens_per_doc":"9"`, "max_tokens_per_doc", "invalid_value")
 	inside(pipeline.OpRerank, `"rank_fields":"text"`, "rank_fields", "invalid_value")
@@ -236,6 +262,7 @@ func TestRefusals(t *testing.T) {
 	f(pipeline.OpEmbeddings, `{"model":"m","input":[`+strings.Repeat(`"a",`, 2048)+`"a"]}`, 400, "input", "invalid_value")
 	f(pipeline.OpEmbeddings, `{"model":"m","input":"a","dimensions":0}`, 400, "dimensions", "invalid_value")
 	f(pipeline.OpEmbeddings, `{"model":"m","input":"a","encoding_format":"hex"}`, 400, "encoding_format", "invalid_value")
+	f(pipeline.OpResponses, `{"model":"m","input":null}`, 400, "input", "missing_required_parameter")
 	f(pipeline.OpResponses, `{"model":"m"}`, 400, "input", "missing_required_parameter")
 	f(pipeline.OpRerank, `{"model":"m","query":"q"}`, 400, "documents", "missing_required_parameter")
 	f(pipeline.OpRerank, `{"model":"m","documents":["d"]}`, 400, "query", "missing_required_parameter")
@@ -257,10 +284,29 @@ func TestParametersThatFit(t *testing.T) {
 		`,"temperature":2e0,"x_mine":[1]`,
 		`,"tools":[{"type":"function","function":{"name":"f","parameters":null}}],"tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[]}},"metadata":{"a":"b"}`,
 		`,"stream":true,"stream_options":{"include_usage":null},"response_format":{"type":"json_schema","json_schema":{"name":"x"}}`,
+		`,"modalities":["text","audio"],"audio":{"voice":"alloy","format":"wav"},"function_call":{"name":"f"},"prediction":{"type":"content","content":""},"web_search_options":{}`,
+		`,"modalities":[],"reasoning_effort":"m\u0061x","service_tier":"priority","prompt_cache_options":{"mode":null}`,
 	} {
 		if a := post(t, pipeline.OpChat, `{"model":"m","messages":[{"role":"developer","content":null},{"role":"user","content":[{"type":"text","text":"a"}]}]`+more+`}`); a.status != 200 {
 			t.Errorf("%s: %s", more, a.body())
 		}
+	}
+	for _, prompt := range []string{`null`, `""`, `[""]`, `["a","b"]`, `[1,2]`, `[[1],[2,3]]`, `[]`} {
+		if a := post(t, pipeline.OpCompletions, `{"model":"m","prompt":`+prompt+`,"logit_bias":{"1":-1e2}}`); a.status != 200 {
+			t.Errorf("%s: %s", prompt, a.body())
+		}
+	}
+	for _, more := range []string{`"prompt":{"id":"pmpt_1"}`, `"model":"m","conversation":"conv_1"`, `"input":null,"prompt":{"id":"pmpt_1","version":null}`, `"previous_response_id":"resp_0123456789abcdef"`} {
+		if a := post(t, pipeline.OpResponses, "{"+more+"}"); a.status != 200 {
+			t.Errorf("%s: %s", more, a.body())
+		}
+	}
+	var first struct{ ID string }
+	if err := json.Unmarshal([]byte(post(t, pipeline.OpResponses, `{"model":"m","input":"a"}`).body()), &first); err != nil {
+		t.Fatal(err)
+	}
+	if a := post(t, pipeline.OpResponses, `{"model":"m","input":"b","previous_response_id":"`+first.ID+`"}`); a.status != 200 || !strings.Contains(a.body(), `"previous_response_id":"`+first.ID+`"`) {
+		t.Errorf("%s: %s", first.ID, a.body())
 	}
 }
 

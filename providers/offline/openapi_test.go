@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -148,6 +149,75 @@ func TestParametersAreOpenAIs(t *testing.T) {
 	}
 }
 
+// TestWordsAreOpenAIs needs each word that OpenAI's API takes for a parameter, for an
+// element of one or for a member of one to be taken, and one that it does not know to be
+// refused.
+func TestWordsAreOpenAIs(t *testing.T) {
+	schema := spec(t)
+	for op, request := range map[pipeline.Operation][2]string{
+		pipeline.OpChat:       {"CreateChatCompletionRequest", `"model":"m","messages":[{"role":"user","content":"a"}]`},
+		pipeline.OpEmbeddings: {"CreateEmbeddingRequest", `"model":"m","input":"a"`},
+		pipeline.OpResponses:  {"CreateResponse", `"model":"m","input":"a"`},
+	} {
+		judged := 0
+		f := func(s *jsonschema.Schema, param, format string) {
+			t.Helper()
+			known := listed(nil, s)
+			if len(known) == 0 || s.Validate("nobody") == nil {
+				return
+			}
+			judged++
+			for _, word := range append(known, "nobody") {
+				a := post(t, op, "{"+request[1]+","+fmt.Sprintf(format, word)+"}")
+				refused := a.status == 400 && strings.Contains(a.body(), `"param":"`+param+`"`)
+				if refused != (word == "nobody") {
+					t.Errorf("%s: %s: %q: %d %s", op, param, word, a.status, a.body())
+				}
+			}
+		}
+		all := map[string]*jsonschema.Schema{}
+		parameters(all, schema(request[0]))
+		for name, s := range all {
+			if name == "model" {
+				continue
+			}
+			f(s, name, `"`+name+`":"%s"`)
+			members := map[string]*jsonschema.Schema{}
+			parameters(members, s)
+			for member, s := range members {
+				f(s, name+"."+member, `"`+name+`":{"`+member+`":"%s"}`)
+			}
+			for _, s := range append(s.AnyOf, s) {
+				if items := s.Items2020; items != nil {
+					f(items, name+"[0]", `"`+name+`":["%s"]`)
+				}
+			}
+		}
+		if judged < map[pipeline.Operation]int{pipeline.OpChat: 8, pipeline.OpEmbeddings: 1, pipeline.OpResponses: 8}[op] {
+			t.Errorf("%s: words of %d parameters are known", op, judged)
+		}
+	}
+}
+
+// listed adds the words that s takes to list.
+func listed(list []string, s *jsonschema.Schema) []string {
+	if s == nil {
+		return list
+	}
+	if s.Enum != nil {
+		for _, v := range s.Enum.Values {
+			if word, ok := v.(string); ok {
+				list = append(list, word)
+			}
+		}
+	}
+	list = listed(list, s.Ref)
+	for _, part := range slices.Concat(s.AllOf, s.AnyOf, s.OneOf) {
+		list = listed(list, part)
+	}
+	return list
+}
+
 // parameters adds the properties of s, and of all that it is made of, to all.
 func parameters(all map[string]*jsonschema.Schema, s *jsonschema.Schema) {
 	if s == nil {
@@ -155,7 +225,7 @@ func parameters(all map[string]*jsonschema.Schema, s *jsonschema.Schema) {
 	}
 	maps.Copy(all, s.Properties)
 	parameters(all, s.Ref)
-	for _, part := range s.AllOf {
+	for _, part := range slices.Concat(s.AllOf, s.AnyOf) {
 		parameters(all, part)
 	}
 }

@@ -8,6 +8,9 @@ import (
 
 // responses answers a request for a response.
 func (c *call) responses(r *chat.Request) *refusal {
+	if bad := unknownResponse(r); bad != nil {
+		return bad
+	}
 	if bad := c.turn.readResponse(r); bad != nil {
 		return bad
 	}
@@ -50,6 +53,9 @@ func settingsOf(r *chat.Request) []byte {
 	return b
 }
 
+// responseID is what the ids of responses begin with.
+const responseID = "resp_"
+
 // response streams a response.
 type response struct {
 	settings []byte // members of the object, each with a comma before it
@@ -64,7 +70,7 @@ func (s *response) object(c *call, b []byte, whole bool) []byte {
 	case whole:
 		status = "completed"
 	}
-	b = append(append(append(b, `{"id":"resp_`...), c.id[:]...), `","object":"response","created_at":`+created+`,"status":"`...)
+	b = append(append(append(b, `{"id":"`+responseID...), c.id[:]...), `","object":"response","created_at":`+created+`,"status":"`...)
 	b = append(append(append(b, status...), `","background":false,"error":null,"incomplete_details":`...), details...)
 	b = append(append(b, `,"model":`...), c.model...)
 	b = append(append(b, s.settings...), `,"output":[`...)

@@ -19,25 +19,22 @@ func (t *turn) readTools(r *chat.Request, nested bool) *refusal {
 		if kind(chat.Get(raw, "type")) != '"' {
 			return missing("tools[" + strconv.Itoa(i) + "].type")
 		}
-		described, custom := raw, string(chat.Get(raw, "type")) == `"custom"`
+		what := string(chat.Get(raw, "type"))
+		described, custom, inside := raw, what == `"custom"`, "]."
 		if nested && custom {
-			described = chat.Get(raw, "custom")
+			described, inside = chat.Get(raw, "custom"), "].custom."
 		} else if nested {
-			described = chat.Get(raw, "function")
+			described, inside = chat.Get(raw, "function"), "].function."
 		}
 		name := chat.Get(described, "name")
 		if kind(name) != '"' {
-			if nested {
-				return missing("tools[].function.name")
+			if nested || custom || what == `"function"` {
+				return missing("tools[" + strconv.Itoa(i) + inside + "name")
 			}
 			continue // a tool of the upstream's own, such as a web search
 		}
 		schema := chat.Get(described, "parameters")
 		if given(schema) && kind(schema) != '{' {
-			inside := "]."
-			if nested {
-				inside = "].function."
-			}
 			return invalid("tools["+strconv.Itoa(i)+inside+"parameters", "an object")
 		}
 		t.tools = append(t.tools, tool{name: name[1 : len(name)-1], schema: schema, custom: custom})

@@ -107,11 +107,6 @@ func (t *turn) readCommon(r *chat.Request) *refusal {
 		if !t.stream {
 			return &refusal{400, "The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options", "invalid_value"}
 		}
-		for _, member := range [...]string{"include_usage", "include_obfuscation"} {
-			if v := chat.Get(options, member); given(v) && kind(v) != 't' && kind(v) != 'f' {
-				return invalid("stream_options."+member, "true or false")
-			}
-		}
 		t.usage = kind(chat.Get(options, "include_usage")) == 't'
 	}
 	if n, _ := r.Member("n"); given(n) {
@@ -197,8 +192,10 @@ func (t *turn) readResponse(r *chat.Request) *refusal {
 		if bad := t.readMessages("input", input); bad != nil {
 			return bad
 		}
-	case 0:
-		return missing("input")
+	case 0, 'n':
+		if !continues(r) {
+			return missing("input")
+		}
 	default:
 		return invalid("input", "a string or an array of items")
 	}
@@ -216,4 +213,15 @@ func (t *turn) readResponse(r *chat.Request) *refusal {
 		}
 	}
 	return t.readTools(r, false)
+}
+
+// continues reports whether a request for a response says otherwise than by its input
+// what is to be answered.
+func continues(r *chat.Request) bool {
+	for _, param := range [...]string{"prompt", "previous_response_id", "conversation"} {
+		if raw, _ := r.Member(param); given(raw) {
+			return true
+		}
+	}
+	return false
 }

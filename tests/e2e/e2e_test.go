@@ -130,6 +130,19 @@ func TestDefaults(t *testing.T) {
 	if a.Header.Get("X-Request-Id") == "" || a.Header.Get("X-Headrace-Target") == "" {
 		t.Errorf("an answer without x-request-id or x-headrace-target: %v", a)
 	}
+	var models struct{ Data []json.RawMessage }
+	if a := send(t, g.URL+"/models", ""); json.Unmarshal([]byte(a.body), &models) != nil || len(models.Data) < 2 {
+		t.Errorf("models: %v", a)
+	}
+	for _, listed := range models.Data {
+		var m struct{ ID string }
+		if err := json.Unmarshal(listed, &m); err != nil {
+			t.Fatal(err)
+		}
+		if a := send(t, g.URL+"/models/"+m.ID, ""); a.body != string(listed) {
+			t.Errorf("listed as %s, and alone: %v", listed, a)
+		}
+	}
 	// Routes answer with and without /v1.
 	if a := send(t, g.Root+"/chat/completions", question("m", "without v1", false)); a.StatusCode != 200 {
 		t.Errorf("without /v1: %v", a)
