@@ -25,7 +25,7 @@ func (s *Server) adminServer() *fasthttp.Server {
 	}
 	return &fasthttp.Server{
 		Handler: r.Handler, ReadTimeout: 10 * time.Second, WriteTimeout: 2 * time.Minute, IdleTimeout: time.Minute,
-		MaxRequestBodySize: 64 << 10, NoDefaultServerHeader: true, CloseOnShutdown: true, SecureErrorLogMessage: true, Logger: quiet{},
+		MaxRequestBodySize: 64 << 10, NoDefaultServerHeader: true, CloseOnShutdown: true, SecureErrorLogMessage: true, Logger: silent{},
 	}
 }
 

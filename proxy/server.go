@@ -25,6 +25,7 @@ import (
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/quiet"
 )
 
 // Options are what a Server needs besides its configuration.
@@ -133,20 +134,33 @@ func (s *Server) listen(set config.Server) error {
 		return fmt.Errorf("listen on %s: %w", set.Listen, err)
 	}
 	if set.Admin != "" {
-		if s.adminLn, err = net.Listen("tcp", set.Admin); err != nil {
+		admin, err := net.Listen("tcp", set.Admin)
+		if err != nil {
 			_ = ln.Close()
 			w.Close()
 			return fmt.Errorf("listen on %s for admin: %w", set.Admin, err)
 		}
+		s.adminLn = &patient{admin, quiet.New(s.log)}
 	}
 	s.watcher = w
 	s.dataLn = &listener{
-		Listener: ln, watcher: w, tls: secure, turned: s.metrics.turned.Inc,
+		Listener: &patient{ln, quiet.New(s.log)}, watcher: w, tls: secure, turned: s.metrics.turned.Inc,
 		limits:  limits{head: set.Timeouts.Header, idle: set.Timeouts.KeepAlive, write: set.Timeouts.WriteIdle},
-		maxHead: int(set.Limits.MaxHeader), max: int64(set.Limits.MaxConnections),
+		maxHead: int(set.Limits.MaxHeader), max: s.connections(set.Limits.MaxConnections),
 		maxPerIP: set.Limits.MaxConnectionsPerIP, perIP: make(map[netip.Addr]int),
 	}
 	return nil
+}
+
+// connections is how many the gateway takes, of limit at most.
+func (s *Server) connections(limit int) int64 {
+	files, known := filesAllowed()
+	if room := roomFor(files); known && room < int64(limit) {
+		s.log.Warn("the system allows too few open files for limits.max_connections; allow more (ulimit -n), or set it lower",
+			"files", files, "max_connections", limit, "taken", room)
+		return room
+	}
+	return int64(limit)
 }
 
 // loadCert reads a certificate and its key.
@@ -179,15 +193,15 @@ func (s *Server) dataServer(set config.Server) *fasthttp.Server {
 		CloseOnShutdown:       true,
 		LazyRequestTime:       true,
 		SecureErrorLogMessage: true,
-		Logger:                quiet{},
+		Logger:                silent{},
 	}
 }
 
-// quiet drops fasthttp's own log: it tells of clients that leave, and may
+// silent drops fasthttp's own log: it tells of clients that leave, and may
 // quote what they sent.
-type quiet struct{}
+type silent struct{}
 
-func (quiet) Printf(string, ...any) {}
+func (silent) Printf(string, ...any) {}
 
 // Addr is the address that clients connect to.
 func (s *Server) Addr() net.Addr { return s.dataLn.Addr() }
@@ -208,7 +222,8 @@ func (s *Server) URL() string {
 	return "http://" + s.Addr().String() + "/v1"
 }
 
-// Serve answers requests until Shutdown, or until a listener fails.
+// Serve answers requests until Shutdown, or until a listener fails, which ends the other
+// too: half a server would look like one that is well.
 func (s *Server) Serve() error {
 	s.serve(s.data, s.dataLn)
 	if s.adminLn != nil {
@@ -225,8 +240,14 @@ func (s *Server) Serve() error {
 
 func (s *Server) serve(srv *fasthttp.Server, ln net.Listener) {
 	s.served.Go(func() {
-		if err := srv.Serve(ln); err != nil && !errors.Is(err, net.ErrClosed) {
-			s.failed <- fmt.Errorf("serve %s: %w", ln.Addr(), err)
+		err := srv.Serve(ln)
+		if err == nil || errors.Is(err, net.ErrClosed) {
+			return
+		}
+		s.failed <- fmt.Errorf("serve %s: %w", ln.Addr(), err)
+		_ = s.dataLn.Close()
+		if s.adminLn != nil {
+			_ = s.adminLn.Close()
 		}
 	})
 }

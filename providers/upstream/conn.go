@@ -6,8 +6,11 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 	"time"
+
+	"github.com/headrace/headrace/pipeline"
 )
 
 // conn is one connection to the upstream.
@@ -66,8 +69,15 @@ func dialFault(ctx context.Context, err error) error {
 	if h, ok := errors.AsType[*handshakeError](err); ok {
 		return badTLS(h.err)
 	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok && slices.Contains(scarce, errno) {
+		return failure(503, "overloaded", pipeline.OverloadFault, "the gateway has no file or port left for a connection to the upstream", err)
+	}
 	return unreachable(err)
 }
+
+// scarce are errors for want of something on this machine: they say nothing about the
+// upstream.
+var scarce = []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL, syscall.EAGAIN}
 
 // stale reports whether anything has happened on the idle connection that a
 // request must not meet: the upstream has closed it, or sent what nobody asked

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -137,6 +139,18 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%d connections counted", open)
 		}
 	})
+}
+
+// That this machine has nothing left to connect with is no failure of the upstream.
+func TestScarce(t *testing.T) {
+	for errno, want := range map[syscall.Errno]string{
+		syscall.EMFILE: "overloaded", syscall.EADDRNOTAVAIL: "overloaded", syscall.ECONNREFUSED: "upstream_unreachable",
+	} {
+		err := dialFault(t.Context(), &net.OpError{Op: "dial", Err: os.NewSyscallError("socket", errno)})
+		if code(err) != want || (pipeline.FaultOfError(err) == pipeline.OverloadFault) != (want == "overloaded") {
+			t.Errorf("%v: got %v, want %s", errno, err, want)
+		}
+	}
 }
 
 // Once broken, a body is never whole.
