@@ -7,11 +7,16 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/quiet"
 	"github.com/headrace/headrace/pipeline/version"
 	"github.com/headrace/headrace/proxy"
 )
+
+// lastLines is how long the log has for what is left in the end.
+const lastLines = 2 * time.Second
 
 type runCmd struct {
 	Config string `help:"Configuration file; ./gateway.yaml if there is one, else the built-in copy." short:"c" placeholder:"FILE"`
@@ -19,7 +24,10 @@ type runCmd struct {
 
 // Run serves until SIGTERM or SIGINT. SIGHUP reads the file again.
 func (c *runCmd) Run(e *env) error {
-	log := slog.New(slog.NewJSONHandler(e.err, nil))
+	// A held terminal or a log that nobody reads must not hold requests, nor the end.
+	out := quiet.NewWriter(e.err, 0, 0, nil)
+	defer out.Close(lastLines)
+	log := slog.New(slog.NewJSONHandler(out, nil))
 	file := ""
 	server, err := proxy.New(context.Background(), proxy.Options{
 		Log: log, Access: e.err, Version: version.String(),

@@ -4,43 +4,30 @@ import (
 	"bytes"
 	"io"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/headrace/headrace/pipeline/chat"
+	"github.com/headrace/headrace/pipeline/quiet"
 )
 
 // An access log writes one JSON object for each request, in the shape of
-// log/slog's JSON handler. Lines are gathered in memory and written by one
-// goroutine, so that a slow disk slows no request; when it cannot keep up,
-// lines are dropped and counted.
+// log/slog's JSON handler. A slow disk slows no request: lines that it cannot
+// keep up with are dropped and counted.
 //
 // No query, no header and no body is logged: they may hold secrets.
 type access struct {
-	out     io.Writer
-	mode    string // all, errors or off
-	dropped func()
-
-	mu   sync.Mutex
-	buf  []byte // guarded by mu
-	wake chan struct{}
-	stop chan struct{}
-	done chan struct{}
+	mode string // all, errors or off
+	out  *quiet.Writer
 }
 
 const (
 	accessFlush = 200 * time.Millisecond
-	accessMost  = 1 << 20 // bytes waiting
 	accessEager = 32 << 10
+	lastLines   = 2 * time.Second // for the rest to be written in
 )
 
 func newAccess(out io.Writer, mode string, dropped func()) *access {
-	a := &access{
-		out: out, mode: mode, dropped: dropped,
-		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
-	}
-	go a.loop()
-	return a
+	return &access{mode: mode, out: quiet.NewWriter(out, accessEager, accessFlush, dropped)}
 }
 
 // write adds the line for j.
@@ -48,22 +35,11 @@ func (a *access) write(j *job, took time.Duration) {
 	if a.mode == "off" || a.mode == "errors" && j.status < 400 && j.err == nil {
 		return
 	}
-	a.mu.Lock()
-	if len(a.buf) > accessMost {
-		a.mu.Unlock()
-		a.dropped()
-		return
-	}
-	a.buf = appendAccess(a.buf, j, took)
-	eager := len(a.buf) > accessEager
-	a.mu.Unlock()
-	if eager {
-		select {
-		case a.wake <- struct{}{}:
-		default:
-		}
-	}
+	a.out.Add(func(b []byte) []byte { return appendAccess(b, j, took) })
 }
+
+// Close writes what is left.
+func (a *access) Close() { a.out.Close(lastLines) }
 
 // appendAccess appends the line for j.
 func appendAccess(b []byte, j *job, took time.Duration) []byte {
@@ -137,38 +113,4 @@ func (j *job) appendOrigin(b []byte) []byte {
 
 func appendMillis(b []byte, d time.Duration) []byte {
 	return strconv.AppendFloat(b, float64(d.Microseconds())/1000, 'f', 3, 64)
-}
-
-// loop writes what has gathered, until Close.
-func (a *access) loop() {
-	defer close(a.done)
-	tick := time.NewTicker(accessFlush)
-	defer tick.Stop()
-	var spare []byte
-	for {
-		last := false
-		select {
-		case <-tick.C:
-		case <-a.wake:
-		case <-a.stop:
-			last = true
-		}
-		a.mu.Lock()
-		full := a.buf
-		a.buf = spare[:0]
-		a.mu.Unlock()
-		if len(full) > 0 {
-			_, _ = a.out.Write(full) // a log that cannot be written has nowhere to say so
-		}
-		spare = full
-		if last {
-			return
-		}
-	}
-}
-
-// Close writes what is left.
-func (a *access) Close() {
-	close(a.stop)
-	<-a.done
 }

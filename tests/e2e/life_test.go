@@ -204,3 +204,43 @@ func TestPortTaken(t *testing.T) {
 		t.Errorf("exit %d after %v: %s", status, time.Since(began), out)
 	}
 }
+
+// A log that nobody reads holds up neither requests nor a reload nor the end.
+func TestHeldLog(t *testing.T) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = read.Close() }()
+	cmd := exec.Command(harness.Binary(t), "run")
+	listen := harness.FreeAddress(t)
+	cmd.Dir = t.TempDir()
+	cmd.Env = append(harness.CleanEnv(), "HEADRACE_LISTEN="+listen, "HEADRACE_ADMIN="+harness.FreeAddress(t))
+	cmd.Stderr = write
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = write.Close()
+	ended := make(chan struct{})
+	var failed error
+	go func() { failed = cmd.Wait(); close(ended) }()
+	t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
+	if err := harness.Await(ended, "http://"+listen+"/health"); err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 { // a pipe takes 64 KiB
+		if got := send(t, "http://"+listen+"/v1/chat/completions", `{"model":1}`); got.StatusCode != 400 {
+			t.Fatalf("got %+v", got)
+		}
+	}
+	_ = cmd.Process.Signal(syscall.SIGHUP)
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-ended:
+		if failed != nil {
+			t.Error(failed)
+		}
+	case <-time.After(15 * time.Second):
+		t.Error("the gateway does not end")
+	}
+}
