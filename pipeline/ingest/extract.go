@@ -68,6 +68,16 @@ func (s *Store) ask(ctx context.Context, text string) (g *graphjson.Graph, err e
 func (p *Prepared) take(k int, g *graphjson.Graph) {
 	w := g.Write(graphjson.Source{})
 	ids := make(map[string]string, len(w.Entities)) // by those of the graph
+	named := make(map[string]bool, len(w.Entities))
+	end := func(name string) string {
+		if id := ids[name]; id != "" {
+			return id
+		}
+		if id := entityID(name); named[id] { // models name nodes by their names, too
+			return id
+		}
+		return ""
+	}
 	for _, e := range w.Entities {
 		name := e.Name
 		if name == "" {
@@ -77,7 +87,7 @@ func (p *Prepared) take(k int, g *graphjson.Graph) {
 		if id == "" {
 			continue
 		}
-		ids[e.ID] = id
+		ids[e.ID], named[id] = id, true
 		p.Chunks[k].link(id)
 		for i := range p.Entities {
 			if p.Entities[i].ID == id && p.Entities[i].Props == nil {
@@ -86,9 +96,11 @@ func (p *Prepared) take(k int, g *graphjson.Graph) {
 		}
 	}
 	for _, r := range w.Relations {
-		src, dst := ids[r.Src], ids[r.Dst]
-		if src != "" && dst != "" {
-			p.Relations = append(p.Relations, pipeline.Relation{Src: src, Dst: dst, Type: r.Type, Props: r.Props})
+		src, dst := end(r.Src), end(r.Dst)
+		if src == "" || dst == "" { // or is no node of the graph
+			p.Broken++
+			continue
 		}
+		p.Relations = append(p.Relations, pipeline.Relation{Src: src, Dst: dst, Type: r.Type, Props: r.Props})
 	}
 }

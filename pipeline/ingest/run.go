@@ -149,6 +149,7 @@ func (r *run) documents(f File) ([]*Prepared, error) {
 	}
 	var docs []*Prepared
 	var clash error // the first
+	broken := 0
 	for _, parts := range Join(list) {
 		id := parts[0].ID
 		if other, taken := r.ids[id]; taken {
@@ -167,8 +168,12 @@ func (r *run) documents(f File) ([]*Prepared, error) {
 		for _, g := range r.Graphers {
 			g.Add(p)
 		}
+		broken += p.Broken
 		docs = append(docs, p)
 	}
+	r.mu.Lock()
+	r.progress.Broken += broken
+	r.mu.Unlock()
 	return docs, clash
 }
 
@@ -238,7 +243,7 @@ func (r *run) write(ctx context.Context, batch []*Prepared) {
 	defer r.mu.Unlock()
 	p := &r.progress
 	p.New, p.Unchanged = p.New+done.New, p.Unchanged+done.Unchanged
-	p.Mentions, p.Without = p.Mentions+done.Mentions, p.Without+done.Without
+	p.Mentions, p.Without, p.Broken = p.Mentions+done.Mentions, p.Without+done.Without, p.Broken+done.Broken
 	if err == nil {
 		r.inRow = 0
 		for _, d := range batch {

@@ -23,6 +23,7 @@ type Written struct {
 	Unchanged int
 	Mentions  int // links between chunks and entities
 	Without   int // chunks in which no model found a graph
+	Broken    int // relations that were left out, as a part of them is missing
 }
 
 // A Store writes into stores that this process has open.
@@ -60,11 +61,12 @@ func (s *Store) Write(ctx context.Context, docs []*Prepared) (Written, error) {
 	// the next time, and does both again.
 	for _, d := range docs {
 		if s.Extract != nil && c.changed[d] {
+			before := d.Broken
 			without, err := s.extract(ctx, d)
 			if err != nil {
 				return w, err
 			}
-			w.Without += without
+			w.Without, w.Broken = w.Without+without, w.Broken+d.Broken-before
 		}
 		if err := s.link(ctx, d, c.changed[d], &w); err != nil {
 			return w, err
