@@ -9,6 +9,7 @@ package graphjson
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
@@ -16,6 +17,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/chat"
@@ -125,6 +128,21 @@ func pruned(props []Prop) []Prop {
 	}
 	return kept
 }
+
+// Retype makes types of what a model calls types, as far as they are none, so that a graph
+// store takes them.
+func (g *Graph) Retype() {
+	for i := range g.Nodes {
+		if n := &g.Nodes[i]; n.Type != pipeline.GenericType {
+			n.Type = cmp.Or(typeOf(n.Type), pipeline.GenericType)
+		}
+	}
+	for i := range g.Edges {
+		g.Edges[i].Type = cmp.Or(typeOf(g.Edges[i].Type), relatedTo)
+	}
+}
+
+func typeOf(words string) string { return pipeline.TypeOf(norm.NFC.String(words)) } // accents are letters then
 
 // A Source is where a graph was found; all but the tenant may be empty. A chunk
 // is one of a document.

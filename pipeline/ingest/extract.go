@@ -66,6 +66,7 @@ func (s *Store) ask(ctx context.Context, text string) (g *graphjson.Graph, err e
 // take adds a graph that was found in chunk k, which mentions all its entities. What
 // has the same name in several graphs is one entity.
 func (p *Prepared) take(k int, g *graphjson.Graph) {
+	g.Retype()
 	w := g.Write(graphjson.Source{})
 	ids := make(map[string]string, len(w.Entities)) // by those of the graph
 	named := make(map[string]bool, len(w.Entities))

@@ -192,11 +192,14 @@ func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeli
 	if won.graph == nil {
 		return failed(q, "no provider produced acceptable output", attempts, won.wait)
 	}
+	if q.upsert {
+		won.graph.Retype() // the answer is what is written
+	}
 	answer := answer{OK: true, Data: won.graph, Provider: won.provider, SchemaHash: graphjson.SchemaHash, Attempts: attempts}
 	if q.upsert {
 		answer.Upserted, err = h.write(ctx, q, won.graph)
 		if e, ok := errors.AsType[*pipeline.Error](err); ok && e.Fault == pipeline.CallerFault {
-			// What the store does not take, such as a type of two words, a model wrote.
+			// What the store does not take, such as an id of kilobytes, a model wrote.
 			return failed(q, "the graph cannot be written: "+detail.Sentence(e), attempts, 0)
 		}
 		if err != nil {

@@ -381,3 +381,23 @@ func TestDeadHeats(t *testing.T) {
 		wg.Wait()
 	}
 }
+
+// Models call types by words that no store takes; what is answered is what is written.
+func TestUpsertMakesTypes(t *testing.T) {
+	m := &model{says: []string{`{"nodes":[{"id":"a","type":"real estate"},{"id":"b","type":"--"}],"edges":[{"src":"a","dst":"b","type":"works át"},{"src":"b","dst":"a","type":"!"}]}`}}
+	store := &written{}
+	h := handlerWith(t, func(*Config) {})
+	h.graph = store
+	status, answer := asksOf(t, h, `{"context":"x","provider_chain":["m"],"upsert":true}`, "m", m)
+	if err := store.last.Check(); status != 200 || err != nil {
+		t.Fatalf("%d %v: %v", status, answer, err)
+	}
+	raw, err := json.Marshal(answer["data"])
+	if want := `{"edges":[{"dst":"b","props":[],"src":"a","type":"works_át"},{"dst":"a","props":[],"src":"b","type":"RELATED_TO"}],"nodes":[{"id":"a","props":[],"type":"real_estate"},{"id":"b","props":[],"type":"Entity"}]}`; err != nil || string(raw) != want {
+		t.Errorf("%s", raw)
+	}
+	status, answer = asksOf(t, h, `{"context":"x","provider_chain":["m"]}`, "m", m)
+	if raw, _ = json.Marshal(answer["data"]); status != 200 || !strings.Contains(string(raw), `"works a`) {
+		t.Errorf("%d: what nothing is written of is as the model has it: %s", status, raw)
+	}
+}

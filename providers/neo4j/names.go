@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"unicode"
@@ -40,38 +39,6 @@ func checkTenant(tenant string) error {
 
 func invalid(code string, err error) error {
 	return &pipeline.Error{Status: 400, Code: code, Fault: pipeline.CallerFault, Err: err}
-}
-
-// maxIdentifier is how many characters a label or a type has at most.
-const maxIdentifier = 64
-
-// isIdentifier reports whether name may be a label or the type of a relationship.
-// They go to the server as values, never as text; still every new one is a token
-// that the database keeps for good. It is no regular expression, since one over
-// all letters takes megabytes and milliseconds of every start.
-func isIdentifier(name string) bool {
-	n := 0
-	for _, r := range name {
-		if r != '_' && !unicode.IsLetter(r) && (n == 0 || !unicode.IsNumber(r)) {
-			return false
-		}
-		n++
-	}
-	return n > 0 && n <= maxIdentifier
-}
-
-func checkIdentifier(what, name string) error {
-	if !isIdentifier(name) || name == "Chunk" || name == "Document" || name == "Entity" || strings.HasPrefix(name, "__") {
-		return invalid("invalid_type", fmt.Errorf("the %s type %.80q is reserved, or not made of up to %d letters, digits and underscores", what, name, maxIdentifier))
-	}
-	return nil
-}
-
-func checkID(id string) error {
-	if id == "" || len(id) > maxName {
-		return invalid("invalid_id", fmt.Errorf("the id of an entity has 1 to %d bytes, not %d", maxName, len(id)))
-	}
-	return nil
 }
 
 // scopeOf is a tenant as a word that the full-text index keeps whole.
