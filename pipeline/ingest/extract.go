@@ -16,15 +16,16 @@ type Extractor func(ctx context.Context, text string) (*graphjson.Graph, error)
 // asking is how many chunks of one document are with a model at the same time.
 const asking = 4
 
-// extract adds to d what models make of its chunks. Of those that nothing could be made
-// of it returns how many there are.
-func (s *Store) extract(ctx context.Context, d *Prepared) (without int, err error) {
+// extract adds to d what models make of its chunks, and calls asked after each, one at a
+// time. Of those that nothing could be made of it returns how many there are.
+func (s *Store) extract(ctx context.Context, d *Prepared, asked func()) (without int, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	graphs := make([]*graphjson.Graph, len(d.Chunks))
 	free := make(chan struct{}, asking)
 	var workers sync.WaitGroup
 	var once sync.Once
+	var telling sync.Mutex
 	for k := range d.Chunks {
 		free <- struct{}{}
 		if ctx.Err() != nil {
@@ -36,7 +37,11 @@ func (s *Store) extract(ctx context.Context, d *Prepared) (without int, err erro
 			if graphs[k] = g; failed != nil {
 				once.Do(func() { err = fmt.Errorf("extract a graph from chunk %d of %q: %w", k+1, d.ID, failed) })
 				stop()
+				return
 			}
+			telling.Lock()
+			defer telling.Unlock()
+			asked()
 		})
 	}
 	workers.Wait()
