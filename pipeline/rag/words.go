@@ -51,6 +51,12 @@ func unparted(r rune) bool {
 // IsStopWord reports whether an English word says next to nothing by itself.
 func IsStopWord(word []byte) bool { return stopWords[string(word)] }
 
+// NamesNothing reports whether a word, in lower case, is no name by itself, though an
+// entity may be called so: models take pronouns for entities, and they are in every question.
+func NamesNothing(word string) bool {
+	return stopWords[word] || word == "whom" || word == "whose" || word == "why"
+}
+
 var stopWords = map[string]bool{
 	"a": true, "about": true, "after": true, "all": true, "also": true, "an": true, "and": true, "any": true, "are": true,
 	"as": true, "at": true, "be": true, "been": true, "but": true, "by": true, "can": true, "did": true, "do": true,

@@ -133,7 +133,7 @@ func (w *wording) longest(known func(string) bool) []string {
 	for i := range w.words {
 		for j := min(i+maxSpan, len(w.words)); j > max(i, covered); j-- {
 			c := w.span(i, j)
-			if !known(c) || utf8.RuneCountInString(c) == 1 && len(w.words) > 1 {
+			if !known(c) || utf8.RuneCountInString(c) == 1 && len(w.words) > 1 || j == i+1 && rag.NamesNothing(c) {
 				continue // one character says too little, except by itself
 			}
 			covered = j

@@ -126,7 +126,7 @@ func TestNormal(t *testing.T) {
 }
 
 func TestLongest(t *testing.T) {
-	known := map[string]bool{"new york": true, "new york university": true, "york": true, "張忠謀": true, "張": true, "a": true}
+	known := map[string]bool{"new york": true, "new york university": true, "york": true, "張忠謀": true, "張": true, "z": true, "it": true, "what it is": true}
 	f := func(question string, want ...string) {
 		t.Helper()
 		w := wordingOf(question)
@@ -141,8 +141,10 @@ func TestLongest(t *testing.T) {
 	}
 	f("is New York University in New York or York", "new york university", "new york", "york")
 	f("張忠謀是誰", "張忠謀")
-	f("a", "a")
-	f("a b")
+	f("z", "z")
+	f("z b")
+	f("it")
+	f("is it known what it is", "what it is")
 	f("")
 }
 
