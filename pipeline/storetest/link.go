@@ -75,6 +75,13 @@ func linkChinese(t *testing.T, store pipeline.GraphStore) {
 	w.linked(t, "東京タワーの高さは", "東京タワー")
 	w.linked(t, "科學園區有哪些公司", "新竹科學園區") // by a part of the name
 	w.linked(t, "量子力學", "")
+	w.build(t, "e", []string{"バス", "대한민국", "กิน"}, nil)
+	w.linked(t, "バスはどこ", "バス")
+	w.linked(t, "ﾊﾞｽはどこ", "バス")
+	w.linked(t, "ハスはどこ", "") // lotuses are no buses
+	w.linked(t, "대한민국의 수도는", "대한민국")
+	w.linked(t, "อยากกินอะไร", "กิน")
+	w.linked(t, "กน", "")
 }
 
 func hostileNames(t *testing.T, store pipeline.GraphStore) {

@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
+
+	"github.com/headrace/headrace/pipeline/rag"
 )
 
 // maxWord bounds what one word may be, in bytes; longer ones are cut.
@@ -34,7 +36,7 @@ func fold(s string) string {
 	}
 	if !plain {
 		s = norm.NFC.String(strings.Map(func(r rune) rune {
-			if accent(r) {
+			if rag.IsAccent(r) {
 				return -1
 			}
 			return r
@@ -42,22 +44,6 @@ func fold(s string) string {
 		s = strings.ReplaceAll(s, "ß", "ss")
 	}
 	return strings.Join(strings.Fields(strings.ToLower(s)), " ")
-}
-
-// accent reports whether r says no more than how a letter is read: the accents of Latin,
-// Greek and Cyrillic, the vowel points of Hebrew and Arabic, which most texts leave out,
-// the hamza of Arabic, and the stroke that makes its words longer. Marks of other scripts
-// make other letters: か is not が.
-func accent(r rune) bool {
-	switch {
-	case r < 0x300:
-		return false
-	case r <= 0x36f:
-		return true
-	case r < 0x591 || r > 0x6ed:
-		return false
-	}
-	return r == 0x640 || unicode.Is(unicode.Mn, r)
 }
 
 // dense reports whether r belongs to a script that is written without spaces

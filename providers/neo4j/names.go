@@ -47,15 +47,27 @@ func scopeOf(tenant string) string {
 	return "x" + hex.EncodeToString(sum[:10])
 }
 
-// normal is a name as names are compared: without case, accents and
-// punctuation, its words one space apart.
+// normal is a name as names are compared: without case, accents and punctuation, its words
+// one space apart.
 func normal(name string) string {
+	return compared(name, rag.IsAccent, unicode.IsMark)
+}
+
+// formerNormal is normal as it was when all marks counted as accents, by which names that were
+// written then are found: a が was a か.
+func formerNormal(name string) string {
+	return compared(name, func(r rune) bool { return unicode.Is(unicode.Mn, r) }, func(rune) bool { return false })
+}
+
+// compared leaves out of a name what dropped says, and keeps in its words what kept says
+// beside letters and numbers.
+func compared(name string, dropped, kept func(rune) bool) string {
 	var b strings.Builder
 	space := false
 	for _, r := range norm.NFKD.String(name) {
 		switch {
-		case unicode.Is(unicode.Mn, r):
-		case unicode.IsLetter(r) || unicode.IsNumber(r):
+		case dropped(r):
+		case unicode.IsLetter(r) || unicode.IsNumber(r) || kept(r):
 			if space && b.Len() > 0 {
 				b.WriteByte(' ')
 			}
@@ -69,7 +81,7 @@ func normal(name string) string {
 	if s == "" {
 		s = strings.ToLower(strings.TrimSpace(name)) // such as C++ without its C
 	}
-	return clip(s, maxName)
+	return clip(norm.NFC.String(s), maxName)
 }
 
 func clip(s string, size int) string {
@@ -85,8 +97,11 @@ type wording struct {
 	words [][2]int // from, to; a character of a script without spaces is a word
 }
 
-func wordingOf(question string) wording {
-	w := wording{text: normal(rag.Cut(question, maxRunes))}
+func wordingOf(question string) wording { return cut(normal(rag.Cut(question, maxRunes))) }
+
+// cut tells the words of a text apart, which is one that names are compared in.
+func cut(text string) wording {
+	w := wording{text: text}
 	inside := false
 	for i, r := range w.text {
 		end := i + utf8.RuneLen(r)
