@@ -58,6 +58,10 @@ func link(t *testing.T, store pipeline.GraphStore) {
 		t.Errorf("a word that says nothing is taken for a name: %v", got)
 	}
 	w.linked(t, "Is it by The Who?", "q9")
+	w.linked(t, "Who was it?", "")
+	if got := w.link(t, "Who was professor Curie?", 10); len(got) != 1 || got[0] != "q1" {
+		t.Errorf("a word that says nothing is taken for part of a name: %v", got)
+	}
 	w.linked(t, "", "")
 	w.linked(t, "the of and", "")
 	if got := w.link(t, "Marie Curie in Paris", 1); len(got) != 1 || got[0] != "q1" {

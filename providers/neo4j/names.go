@@ -162,11 +162,12 @@ func (w *wording) longest(known func(string) bool) []string {
 }
 
 // terms is a question for the full-text index: nothing but letters and digits,
-// so that nothing in it is syntax; empty if there are none.
+// so that nothing in it is syntax; empty if there are none that say something.
 func terms(tenant, question string) string {
 	fields := strings.FieldsFunc(strings.ToLower(rag.Cut(question, maxRunes)), func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.Is(unicode.Mn, r)
 	})
+	fields = slices.DeleteFunc(fields, rag.NamesNothing) // some of which the index knows
 	if len(fields) == 0 {
 		return ""
 	}

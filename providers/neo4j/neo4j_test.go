@@ -163,10 +163,11 @@ func TestTerms(t *testing.T) {
 			t.Errorf("%q: %s; want %s", question, got, want)
 		}
 	}
-	f("Foo/bar AND (OR \"", "+(foo bar and or)")
+	f("Foo/bar AND (OR \" to: NEAR~", "+(foo bar near)")
+	f("Who was it?", "")
 	f("+-&|!(){}[]^\"~*?:\\/", "")
 	f("", "")
-	if n := len(strings.Fields(terms("t", strings.Repeat("a ", 1000)))); n > maxTerms+1 {
+	if n := len(strings.Fields(terms("t", strings.Repeat("ab ", 1000)))); n > maxTerms+1 {
 		t.Errorf("%d terms", n)
 	}
 }
