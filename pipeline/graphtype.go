@@ -72,6 +72,9 @@ func TypeOf(words string) string {
 	var b strings.Builder
 	n, gap := 0, false
 	for _, r := range strings.ToValidUTF8(words, " ") {
+		if unicode.IsMark(r) {
+			continue // an accent by itself
+		}
 		if !unicode.IsLetter(r) && !unicode.IsNumber(r) {
 			gap = n > 0
 			continue

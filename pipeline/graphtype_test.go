@@ -41,6 +41,7 @@ func TestTypeOf(t *testing.T) {
 	f(" works -- at! ", "works_at")
 	f("人物", "人物")
 	f("_x", "_x")
+	f("e\u0301tat civil", "etat_civil")
 	f("2nd half", "_2nd_half")
 	f("__x", "x")
 	f("Document", "Document_")

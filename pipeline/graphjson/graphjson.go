@@ -18,8 +18,6 @@ import (
 	"fmt"
 	"slices"
 
-	"golang.org/x/text/unicode/norm"
-
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/chat"
 )
@@ -134,15 +132,13 @@ func pruned(props []Prop) []Prop {
 func (g *Graph) Retype() {
 	for i := range g.Nodes {
 		if n := &g.Nodes[i]; n.Type != pipeline.GenericType {
-			n.Type = cmp.Or(typeOf(n.Type), pipeline.GenericType)
+			n.Type = cmp.Or(pipeline.TypeOf(n.Type), pipeline.GenericType)
 		}
 	}
 	for i := range g.Edges {
-		g.Edges[i].Type = cmp.Or(typeOf(g.Edges[i].Type), relatedTo)
+		g.Edges[i].Type = cmp.Or(pipeline.TypeOf(g.Edges[i].Type), relatedTo)
 	}
 }
-
-func typeOf(words string) string { return pipeline.TypeOf(norm.NFC.String(words)) } // accents are letters then
 
 // A Source is where a graph was found; all but the tenant may be empty. A chunk
 // is one of a document.
