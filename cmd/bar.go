@@ -59,6 +59,9 @@ const wrapOff, wrapOn = "\x1b[?7l", "\x1b[?7h"
 
 func (b *bar) draw(p ingest.Progress) {
 	text := fmt.Sprintf("%d of %d files, %d chunks written, %d unchanged, %d failed", p.Files, p.AllFiles, p.New, p.Unchanged, len(p.Failed))
+	if p.Asked > 0 {
+		text += fmt.Sprintf(", models asked about %d", p.Asked)
+	}
 	if p.Waiting != "" {
 		text += "; " + p.Waiting
 	}

@@ -231,7 +231,7 @@ func (m *measuring) index(ctx context.Context, s *config.Snapshot) error {
 		grapher.Add(p)
 		m.passages += len(p.Chunks)
 		if batch = append(batch, p); len(batch) == 256 {
-			if _, err := store.Write(ctx, batch); err != nil {
+			if _, err := store.Write(ctx, batch, nil); err != nil {
 				return err
 			}
 			batch = nil
@@ -240,7 +240,7 @@ func (m *measuring) index(ctx context.Context, s *config.Snapshot) error {
 			return errors.New("interrupted")
 		}
 	}
-	_, err = store.Write(ctx, batch)
+	_, err = store.Write(ctx, batch, nil)
 	return err
 }
 

@@ -87,6 +87,9 @@ func (c *ingestCmd) Run(e *env) error {
 	if done.Without > 0 {
 		fmt.Fprintf(e.out, "%d chunks in which no model found a graph\n", done.Without)
 	}
+	if done.Broken > 0 {
+		fmt.Fprintf(e.out, "%d relations left out, as their subject, type or object is missing or no name\n", done.Broken)
+	}
 	told(e.err, append(closed, done.Failed...))
 	switch {
 	case err != nil:

@@ -209,6 +209,8 @@ func TestIngestExtracts(t *testing.T) {
 				t.Error("the slow model was waited for")
 			}
 			return
+		case strings.Contains(string(b), "Zed"):
+			said = `{"nodes":[{"id":"zed","type":"Person","props":[]},{"id":"acme","type":"Company","props":[]}],"edges":[{"src":"zed","dst":"acme","type":"LEFT","props":[]},{"src":"zed","dst":"nobody","type":"MET","props":[]}]}`
 		}
 		asked.Add(1)
 		w.Header().Set("Content-Type", "application/json")
@@ -238,6 +240,8 @@ func TestIngestExtracts(t *testing.T) {
 	write(t, docs, "sky.txt", "The weather is fine.")
 	f(4, 0, "1 chunks in which no model found a graph")
 	f(0, 0, "0 chunks written, 2 unchanged")
+	write(t, docs, "zed.txt", "Zed left Acme.")
+	f(1, 0, "1 relations left out, as their subject, type or object is missing or no name")
 	for deadline := time.Now().Add(5 * time.Second); cancelled.Load() < 1; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the slow model was not let go of")

@@ -153,7 +153,7 @@ func statementOf(fields []byte) statement {
 	case bytes.Contains(text, []byte("EXPLAIN ")):
 		leaf := map[string]any{"operatorType": "NodeIndexSeek@neo4j", "args": map[string]any{}, "identifiers": []any{}, "children": []any{}}
 		return statement{plan: map[string]any{"operatorType": "ProduceResults@neo4j", "args": map[string]any{}, "identifiers": []any{}, "children": []any{leaf}}}
-	case bytes.Contains(text, []byte("collect([e.id, e.norm")):
+	case bytes.Contains(text, []byte("collect([e.id, e.name")):
 		return rows([]any{center, "export job", 30})
 	case bytes.Contains(text, []byte("collect([d.id, d.doc_id")):
 		var near []any

@@ -9,6 +9,7 @@ package graphjson
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
@@ -124,6 +125,19 @@ func pruned(props []Prop) []Prop {
 		kept = append(kept, p)
 	}
 	return kept
+}
+
+// Retype makes types of what a model calls types, as far as they are none, so that a graph
+// store takes them.
+func (g *Graph) Retype() {
+	for i := range g.Nodes {
+		if n := &g.Nodes[i]; n.Type != pipeline.GenericType {
+			n.Type = cmp.Or(pipeline.TypeOf(n.Type), pipeline.GenericType)
+		}
+	}
+	for i := range g.Edges {
+		g.Edges[i].Type = cmp.Or(pipeline.TypeOf(g.Edges[i].Type), relatedTo)
+	}
 }
 
 // A Source is where a graph was found; all but the tenant may be empty. A chunk

@@ -16,6 +16,9 @@ var (
 	edgeLists = []string{"edges", "relations", "relationships"}
 )
 
+// relatedTo is the type of an edge that has none.
+const relatedTo = "RELATED_TO"
+
 var (
 	errNoJSON  = errors.New("the answer holds no JSON object or list")
 	errNoGraph = errors.New("the answer's JSON is no graph: it has neither nodes nor edges")
@@ -129,7 +132,7 @@ func edgeOf(v json.RawMessage) Edge {
 		Type: name(v, "type", "label", "relation"), Props: joined([]Prop{}, propsOf(v)),
 	}
 	if e.Type == "" {
-		e.Type = "RELATED_TO"
+		e.Type = relatedTo
 	}
 	return e
 }

@@ -16,15 +16,16 @@ type Extractor func(ctx context.Context, text string) (*graphjson.Graph, error)
 // asking is how many chunks of one document are with a model at the same time.
 const asking = 4
 
-// extract adds to d what models make of its chunks. Of those that nothing could be made
-// of it returns how many there are.
-func (s *Store) extract(ctx context.Context, d *Prepared) (without int, err error) {
+// extract adds to d what models make of its chunks, and calls asked after each, one at a
+// time. Of those that nothing could be made of it returns how many there are.
+func (s *Store) extract(ctx context.Context, d *Prepared, asked func()) (without int, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	graphs := make([]*graphjson.Graph, len(d.Chunks))
 	free := make(chan struct{}, asking)
 	var workers sync.WaitGroup
 	var once sync.Once
+	var telling sync.Mutex
 	for k := range d.Chunks {
 		free <- struct{}{}
 		if ctx.Err() != nil {
@@ -36,7 +37,11 @@ func (s *Store) extract(ctx context.Context, d *Prepared) (without int, err erro
 			if graphs[k] = g; failed != nil {
 				once.Do(func() { err = fmt.Errorf("extract a graph from chunk %d of %q: %w", k+1, d.ID, failed) })
 				stop()
+				return
 			}
+			telling.Lock()
+			defer telling.Unlock()
+			asked()
 		})
 	}
 	workers.Wait()
@@ -66,8 +71,19 @@ func (s *Store) ask(ctx context.Context, text string) (g *graphjson.Graph, err e
 // take adds a graph that was found in chunk k, which mentions all its entities. What
 // has the same name in several graphs is one entity.
 func (p *Prepared) take(k int, g *graphjson.Graph) {
+	g.Retype()
 	w := g.Write(graphjson.Source{})
 	ids := make(map[string]string, len(w.Entities)) // by those of the graph
+	named := make(map[string]bool, len(w.Entities))
+	end := func(name string) string {
+		if id := ids[name]; id != "" {
+			return id
+		}
+		if id := entityID(name); named[id] { // models name nodes by their names, too
+			return id
+		}
+		return ""
+	}
 	for _, e := range w.Entities {
 		name := e.Name
 		if name == "" {
@@ -77,7 +93,7 @@ func (p *Prepared) take(k int, g *graphjson.Graph) {
 		if id == "" {
 			continue
 		}
-		ids[e.ID] = id
+		ids[e.ID], named[id] = id, true
 		p.Chunks[k].link(id)
 		for i := range p.Entities {
 			if p.Entities[i].ID == id && p.Entities[i].Props == nil {
@@ -86,9 +102,11 @@ func (p *Prepared) take(k int, g *graphjson.Graph) {
 		}
 	}
 	for _, r := range w.Relations {
-		src, dst := ids[r.Src], ids[r.Dst]
-		if src != "" && dst != "" {
-			p.Relations = append(p.Relations, pipeline.Relation{Src: src, Dst: dst, Type: r.Type, Props: r.Props})
+		src, dst := end(r.Src), end(r.Dst)
+		if src == "" || dst == "" { // or is no node of the graph
+			p.Broken++
+			continue
 		}
+		p.Relations = append(p.Relations, pipeline.Relation{Src: src, Dst: dst, Type: r.Type, Props: r.Props})
 	}
 }

@@ -67,8 +67,11 @@ type sentEntity struct {
 }
 
 // Write implements Sink.
-func (g *Gateway) Write(ctx context.Context, docs []*Prepared) (Written, error) {
+func (g *Gateway) Write(ctx context.Context, docs []*Prepared, tell func(Written)) (Written, error) {
 	var w Written
+	if tell == nil {
+		tell = func(Written) {}
+	}
 	body := sent{Collection: g.Collection, Mode: "replace"}
 	size, mentions := 0, 0
 	flush := func() error {
@@ -91,7 +94,7 @@ func (g *Gateway) Write(ctx context.Context, docs []*Prepared) (Written, error) 
 			}
 			continue
 		case n > maxChunks || more > maxDocument:
-			if err := g.parts(ctx, d, &w); err != nil {
+			if err := g.parts(ctx, d, &w, tell); err != nil {
 				return w, err
 			}
 			continue
@@ -143,7 +146,7 @@ func chunksOf(d *Prepared) (chunks []sentChunk, mentions int) {
 }
 
 // parts sends a document that is too much for one request.
-func (g *Gateway) parts(ctx context.Context, d *Prepared, w *Written) error {
+func (g *Gateway) parts(ctx context.Context, d *Prepared, w *Written, tell func(Written)) error {
 	chunks, mentions := chunksOf(d)
 	for from, to := 0, 0; from < len(chunks); from = to {
 		for size := 0; to < len(chunks) && to-from < maxChunks; to++ {
@@ -159,6 +162,7 @@ func (g *Gateway) parts(ctx context.Context, d *Prepared, w *Written) error {
 		if err := g.post(ctx, body, w); err != nil {
 			return err
 		}
+		tell(*w)
 	}
 	w.Mentions += mentions
 	return nil

@@ -74,12 +74,12 @@ func TestGatewaySizes(t *testing.T) {
 		chunk := ingest.Chunk{Text: id, Metadata: []byte(`{"m":"` + strings.Repeat("<", 500<<10) + `"}`), Mentions: []string{"weir"}}
 		docs = append(docs, &ingest.Prepared{ID: id, Chunks: []ingest.Chunk{chunk}, Entities: []pipeline.Entity{{ID: "weir"}}})
 	}
-	w, err := g.Write(t.Context(), docs)
+	w, err := g.Write(t.Context(), docs, nil)
 	if err != nil || len(sizes) != 2 || sizes[0] > 8<<20 || w.New != 2 || w.Mentions != 3 {
 		t.Errorf("%v, %v, %+v", err, sizes, w)
 	}
 	answer = `{"errors":["no"]}`
-	if w, err := g.Write(t.Context(), docs[:1]); err == nil || w.Mentions != 0 {
+	if w, err := g.Write(t.Context(), docs[:1], nil); err == nil || w.Mentions != 0 {
 		t.Errorf("%v, %+v", err, w)
 	}
 }
@@ -114,7 +114,7 @@ func TestGatewayParts(t *testing.T) {
 	f := func(chunks []ingest.Chunk, want ...string) {
 		t.Helper()
 		log = nil
-		_, err := g.Write(t.Context(), []*ingest.Prepared{{ID: "a", Chunks: chunks}})
+		_, err := g.Write(t.Context(), []*ingest.Prepared{{ID: "a", Chunks: chunks}}, nil)
 		if diff := cmp.Diff(want, log); err != nil || diff != "" {
 			t.Errorf("%v %s", err, diff)
 		}
@@ -129,7 +129,7 @@ func TestGatewayParts(t *testing.T) {
 	graph = 503 // there is none
 	f(nil, "/delete/vector kba", "/delete/graph a")
 	graph = 500
-	if _, err := g.Write(t.Context(), []*ingest.Prepared{{ID: "a"}}); err == nil || !strings.Contains(err.Error(), "500 Internal Server Error") {
+	if _, err := g.Write(t.Context(), []*ingest.Prepared{{ID: "a"}}, nil); err == nil || !strings.Contains(err.Error(), "500 Internal Server Error") {
 		t.Error(err)
 	}
 }
@@ -165,7 +165,7 @@ func TestGatewayRelations(t *testing.T) {
 		Entities:  []pipeline.Entity{{ID: "weir", Type: "Topic", Name: "Weir"}, {ID: "sorrel", Type: "River"}, {ID: "alone", Type: "Topic"}},
 		Relations: []pipeline.Relation{{Src: "weir", Dst: "sorrel", Type: "ON", Props: []pipeline.Prop{{Key: "since", Value: []byte("1901")}}}},
 	}
-	if _, err := g.Write(t.Context(), []*ingest.Prepared{d}); err != nil {
+	if _, err := g.Write(t.Context(), []*ingest.Prepared{d}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if want := "/index/chunks /graph/upsert"; strings.Join(paths, " ") != want || got.DocID != "a.txt" || len(got.Data.Nodes) != 2 || string(got.Data.Edges[0].Props[0].Value) != "1901" || string(got.Data.Nodes[0].Props[0].Value) != `"Weir"` {
@@ -175,11 +175,11 @@ func TestGatewayRelations(t *testing.T) {
 		d.Relations = append(d.Relations, d.Relations[0])
 	}
 	paths, relations = nil, 0
-	if _, err := g.Write(t.Context(), []*ingest.Prepared{d}); err != nil || len(paths) != 4 || relations != 4100 {
+	if _, err := g.Write(t.Context(), []*ingest.Prepared{d}, nil); err != nil || len(paths) != 4 || relations != 4100 {
 		t.Errorf("%v: %d relations by %v", err, relations, paths)
 	}
 	refused = true
-	if _, err := g.Write(t.Context(), []*ingest.Prepared{d}); err == nil || !strings.Contains(err.Error(), "2000 relations to "+server.URL+"/graph/upsert: 404") {
+	if _, err := g.Write(t.Context(), []*ingest.Prepared{d}, nil); err == nil || !strings.Contains(err.Error(), "2000 relations to "+server.URL+"/graph/upsert: 404") {
 		t.Errorf("%v", err)
 	}
 }

@@ -139,13 +139,29 @@ type Triples struct {
 
 // facts are what is known of one document.
 type facts struct {
-	DocID    string     `json:"doc_id"`
-	Title    string     `json:"title"`
-	Text     string     `json:"text"`
-	Entities []string   `json:"extracted_entities"`
-	Named    []string   `json:"entities"`
-	Triples  [][]string `json:"extracted_triples"`
-	Said     [][]string `json:"triples"`
+	DocID    string   `json:"doc_id"`
+	Title    string   `json:"title"`
+	Text     string   `json:"text"`
+	Entities []said   `json:"extracted_entities"`
+	Named    []said   `json:"entities"`
+	Triples  [][]said `json:"extracted_triples"`
+	Said     [][]said `json:"triples"`
+}
+
+// said is what a model said where a name was wanted; empty if it is none.
+type said string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *said) UnmarshalJSON(b []byte) error {
+	switch b[0] {
+	case '"':
+		return json.Unmarshal(b, (*string)(s))
+	case '{', '[', 'n':
+		*s = ""
+	default: // a number, such as a year
+		*s = said(b)
+	}
+	return nil
 }
 
 // ReadTriples reads triples of subject, relation and object, in either of two
@@ -174,7 +190,7 @@ func ReadTriples(r io.Reader) (*Triples, error) {
 		}
 		var f facts
 		if err := json.Unmarshal(raw, &f); err != nil {
-			return nil, fmt.Errorf("triples, line %d: %w", at, err)
+			return nil, fmt.Errorf("triples, line %d: %w", at, Plainly(err, "a document"))
 		}
 		if err := t.add(&f); err != nil {
 			return nil, fmt.Errorf("triples, line %d: %w", at, err)
@@ -233,20 +249,28 @@ func (t *Triples) Add(p *Prepared) {
 	}
 	for _, triple := range append(f.Triples, f.Said...) {
 		if len(triple) != 3 {
+			p.Broken++
 			continue // models leave parts out; what is left says nothing
 		}
-		src, dst := p.entity(triple[0], concept), p.entity(triple[2], concept)
-		if src == "" || dst == "" || src == dst {
+		if entityID(string(triple[0])) == "" || entityID(string(triple[2])) == "" {
+			p.Broken++
 			continue
 		}
-		p.mention(triple[0], 0)
-		p.mention(triple[2], 0)
-		if kind := relationType(triple[1]); kind != "" {
-			p.Relations = append(p.Relations, pipeline.Relation{Src: src, Dst: dst, Type: kind})
+		src, dst := p.entity(string(triple[0]), concept), p.entity(string(triple[2]), concept)
+		if src == "" || dst == "" || src == dst { // too long for names, or the same
+			continue
 		}
+		p.mention(string(triple[0]), 0)
+		p.mention(string(triple[2]), 0)
+		kind := relationType(string(triple[1]))
+		if kind == "" {
+			p.Broken++
+			continue
+		}
+		p.Relations = append(p.Relations, pipeline.Relation{Src: src, Dst: dst, Type: kind})
 	}
 	for _, name := range append(f.Entities, f.Named...) {
-		p.mention(name, 0)
+		p.mention(string(name), 0)
 	}
 }
 

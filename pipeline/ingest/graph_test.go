@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/graphjson"
 )
 
 func TestTitles(t *testing.T) {
@@ -72,6 +73,40 @@ func TestTriples(t *testing.T) {
 	}
 	if _, err := ReadTriples(strings.NewReader("nonsense")); err == nil {
 		t.Error("nonsense was read")
+	}
+}
+
+// Triples with a part missing are told, and refuse nothing else. Numbers are names.
+func TestBrokenTriples(t *testing.T) {
+	const text = `{"doc_id":"d","triples":[["Ada","built"],["Ada",null,"The mill"],["Ada","--","The mill"],["","is","x"],["y","is",{"a":1}],["a","b","c","d"],["Ada","is","ada"],["Ada","born in",1790]],"entities":["Oak",null]}`
+	triples, err := ReadTriples(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := Prepare(Splitter{Size: 100}, []Document{{ID: "d", Text: "Ada built it."}})
+	triples.Add(p)
+	if want := []pipeline.Relation{{Src: "ada", Dst: "1790", Type: "BORN_IN"}}; p.Broken != 6 || !cmp.Equal(p.Relations, want) {
+		t.Errorf("%d broken, %v", p.Broken, p.Relations)
+	}
+	if want := []string{"ada", "the mill", "1790", "oak"}; !cmp.Equal(p.Chunks[0].Mentions, want) || len(p.Entities) != len(want) {
+		t.Errorf("%q are mentioned, of %v", p.Chunks[0].Mentions, p.Entities)
+	}
+	if _, err := ReadTriples(strings.NewReader(`{"doc_id":"d","triples":{}}`)); err == nil || !strings.Contains(err.Error(), `line 1: "triples" is a list, not object`) {
+		t.Error(err)
+	}
+}
+
+// Edges whose ends are no nodes are told too; names stand for ids.
+func TestBrokenEdges(t *testing.T) {
+	raw := `{"nodes":[{"id":"b","props":{"name":"Bob"}},{"id":"acme"}],"edges":[{"src":"b","dst":"acme"},{"src":"Bob","dst":"ACME","type":"part owns"},{"src":"b","dst":"Zed"},{"src":"b"}]}`
+	g, err := graphjson.Normalise([]byte(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := Prepare(Splitter{Size: 100}, []Document{{ID: "d", Text: "Bob."}})
+	p.take(0, g)
+	if want := []pipeline.Relation{{Src: "bob", Dst: "acme", Type: "RELATED_TO"}, {Src: "bob", Dst: "acme", Type: "part_owns"}}; p.Broken != 2 || !cmp.Equal(p.Relations, want) {
+		t.Errorf("%d broken, %+v", p.Broken, p.Relations)
 	}
 }
 

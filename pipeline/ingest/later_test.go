@@ -33,7 +33,7 @@ func TestGatewayLater(t *testing.T) {
 		mu.Lock()
 		status, answer, after = s, says, header
 		mu.Unlock()
-		_, err := g.Write(t.Context(), docs)
+		_, err := g.Write(t.Context(), docs, nil)
 		if got, ok := later(err); err == nil || ok != want || got != wait {
 			t.Errorf("%v: %v, %v; want %v, %v", err, ok, got, want, wait)
 		}

@@ -21,6 +21,7 @@ type Prepared struct {
 	Chunks            []Chunk
 	Entities          []pipeline.Entity
 	Relations         []pipeline.Relation
+	Broken            int // relations that were left out, as a part of them is missing
 
 	named map[string]bool // the ids of Entities
 }

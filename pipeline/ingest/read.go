@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -141,58 +140,4 @@ func firstHeading(text string) string {
 		paragraph += raw
 	}
 	return ""
-}
-
-// key is a line of front matter that names a field.
-var key = regexp.MustCompile(`^([\w.-]+)\s*:(?:\s+(.*))?$`)
-
-// frontMatter takes the block between two lines of dashes off the front of text, if it
-// has fields in it: between two rules there is text otherwise. Of its fields only title
-// and url are of use here.
-func frontMatter(text string) (title, url, rest string) {
-	block, ok := strings.CutPrefix(text, "---\n")
-	if !ok {
-		return "", "", text
-	}
-	fields, name := map[string]string{}, ""
-	for line := range strings.Lines(block) {
-		block = block[len(line):]
-		line = strings.TrimRight(line, " \t\n")
-		m := key.FindStringSubmatch(line)
-		switch {
-		case line == "---", line == "...":
-			if len(fields) == 0 {
-				return "", "", text
-			}
-			return value(fields["title"]), value(fields["url"]), block
-		case line == "" || line[0] == '#':
-		case line[0] == ' ' || line[0] == '\t' || line[0] == '-': // belongs to the field above
-			fields[name] += " " + strings.TrimSpace(line)
-		case m == nil:
-			return "", "", text
-		default:
-			name = strings.ToLower(m[1])
-			fields[name] = m[2]
-		}
-	}
-	return "", "", text // never closed: it was a rule
-}
-
-// value is a text as YAML writes it on a line, or on several, which are put into one.
-func value(raw string) string {
-	raw = strings.TrimSpace(raw)
-	if raw == "" {
-		return ""
-	}
-	if raw[0] == '>' || raw[0] == '|' { // with how the end is treated
-		_, raw, _ = strings.Cut(raw, " ")
-		return squeeze(raw)
-	}
-	if q := raw[0]; q == '"' || q == '\'' {
-		if end := strings.LastIndexByte(raw, q); end > 0 {
-			return squeeze(strings.ReplaceAll(strings.ReplaceAll(raw[1:end], "''", "'"), `\"`, `"`))
-		}
-	}
-	raw, _, _ = strings.Cut(raw, " #")
-	return squeeze(raw)
 }

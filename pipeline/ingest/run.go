@@ -149,6 +149,7 @@ func (r *run) documents(f File) ([]*Prepared, error) {
 	}
 	var docs []*Prepared
 	var clash error // the first
+	broken := 0
 	for _, parts := range Join(list) {
 		id := parts[0].ID
 		if other, taken := r.ids[id]; taken {
@@ -167,8 +168,12 @@ func (r *run) documents(f File) ([]*Prepared, error) {
 		for _, g := range r.Graphers {
 			g.Add(p)
 		}
+		broken += p.Broken
 		docs = append(docs, p)
 	}
+	r.mu.Lock()
+	r.progress.Broken += broken
+	r.mu.Unlock()
 	return docs, clash
 }
 
@@ -191,13 +196,23 @@ func Join(list []Document) [][]Document {
 // write writes one batch. What fails for a while is tried again until ctx ends; what is
 // under way then is finished. A panic of a store is an error like any other.
 func (r *run) write(ctx context.Context, batch []*Prepared) {
+	var before Written // by attempts before this one
+	var told Written   // of what is counted already
+	tell := func(w Written) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		p := &r.progress
+		p.New, p.Asked = p.New+before.New+w.New-told.New, p.Asked+w.Asked-told.Asked
+		told.New, told.Asked = before.New+w.New, w.Asked
+		r.report()
+	}
 	once := func() (w Written, err error) {
 		defer func() {
 			if p := recover(); p != nil {
 				err = fmt.Errorf("BUG: panic: %v", p)
 			}
 		}()
-		return r.sink.Write(context.WithoutCancel(ctx), batch)
+		return r.sink.Write(context.WithoutCancel(ctx), batch, tell)
 	}
 	done, err := once()
 	for n := 0; err != nil && n < tries; n++ {
@@ -212,7 +227,7 @@ func (r *run) write(ctx context.Context, batch []*Prepared) {
 			}
 			break
 		}
-		before := done
+		before = done
 		done, err = once()
 		done.New, done.Unchanged = done.New+before.New, max(0, done.Unchanged-before.New)
 	}
@@ -224,6 +239,8 @@ func (r *run) write(ctx context.Context, batch []*Prepared) {
 	}
 	alone := rejected(err)
 	if alone && len(batch) > 1 { // for what is in one of them, perhaps
+		before = Written{}
+		tell(Written{}) // each counts for itself
 		for i := range batch {
 			r.write(ctx, batch[i:i+1])
 		}
@@ -237,8 +254,9 @@ func (r *run) write(ctx context.Context, batch []*Prepared) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := &r.progress
-	p.New, p.Unchanged = p.New+done.New, p.Unchanged+done.Unchanged
-	p.Mentions, p.Without = p.Mentions+done.Mentions, p.Without+done.Without
+	p.New, p.Unchanged = p.New+done.New-told.New, p.Unchanged+done.Unchanged
+	p.Mentions, p.Without, p.Broken = p.Mentions+done.Mentions, p.Without+done.Without, p.Broken+done.Broken
+	p.Asked += done.Asked - told.Asked
 	if err == nil {
 		r.inRow = 0
 		for _, d := range batch {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -230,14 +231,14 @@ type gate struct {
 	pass func(docs []*ingest.Prepared) error
 }
 
-func (g gate) Write(ctx context.Context, docs []*ingest.Prepared) (ingest.Written, error) {
+func (g gate) Write(ctx context.Context, docs []*ingest.Prepared, tell func(ingest.Written)) (ingest.Written, error) {
 	if err := g.pass(docs); err != nil {
 		return ingest.Written{}, err
 	}
 	if err := ctx.Err(); err != nil {
 		return ingest.Written{}, err
 	}
-	return g.Sink.Write(ctx, docs)
+	return g.Sink.Write(ctx, docs, tell)
 }
 
 func many(n int) fstest.MapFS {
@@ -344,11 +345,12 @@ type scripted struct {
 
 func sink(fails func(calls int) error) *scripted { return &scripted{fails: fails} }
 
-func (s *scripted) Write(_ context.Context, docs []*ingest.Prepared) (ingest.Written, error) {
+func (s *scripted) Write(_ context.Context, docs []*ingest.Prepared, tell func(ingest.Written)) (ingest.Written, error) {
 	s.calls++
 	err := s.fails(s.calls)
 	switch {
 	case s.calls == 1 && err != nil:
+		tell(ingest.Written{New: 1})
 		return ingest.Written{New: 1}, err // half of it
 	case err != nil:
 		return ingest.Written{}, err
@@ -356,6 +358,27 @@ func (s *scripted) Write(_ context.Context, docs []*ingest.Prepared) (ingest.Wri
 		return ingest.Written{New: len(docs) - 1, Unchanged: 1}, nil
 	}
 	return ingest.Written{New: len(docs)}, nil
+}
+
+// One large document shows how far it is, also while models are asked about it, and counts once.
+func TestProgressWithinADocument(t *testing.T) {
+	s, _ := open(t)
+	s.Extract = func(context.Context, string) (*graphjson.Graph, error) { return nil, nil }
+	text := strings.Repeat("The gate of the old mill was opened. ", 2000)
+	o := options()
+	o.Splitter = ingest.Splitter{Size: 60}
+	var wrote, asked []int
+	o.Progress = func(p ingest.Progress) { wrote, asked = append(wrote, p.New), append(asked, p.Asked) }
+	p, err := ingest.Run(t.Context(), files(fstest.MapFS{"a.txt": {Data: []byte(text)}}), s, o)
+	if err != nil || p.New != 2000 || p.Asked != 2000 || p.Without != 2000 {
+		t.Fatalf("%+v %v", p, err)
+	}
+	if !slices.IsSorted(wrote) || !slices.Contains(wrote, 1792) || !slices.Contains(wrote, 256) || wrote[len(wrote)-1] != 2000 {
+		t.Errorf("written: %v", wrote)
+	}
+	if !slices.IsSorted(asked) || !slices.Contains(asked, 1000) || asked[len(asked)-1] != 2000 {
+		t.Errorf("asked: %d times", len(asked))
+	}
 }
 
 // What fails is listed, and does not keep the rest from being written.

@@ -13,8 +13,9 @@ import (
 // A Sink is where documents are written to.
 type Sink interface {
 	// Write writes whole documents. It may be called concurrently, never twice
-	// at a time with the same document.
-	Write(ctx context.Context, docs []*Prepared) (Written, error)
+	// at a time with the same document. From time to time it tells, if tell is not nil,
+	// what of them it has written so far, since one document may take an hour.
+	Write(ctx context.Context, docs []*Prepared, tell func(Written)) (Written, error)
 }
 
 // Written counts chunks.
@@ -23,6 +24,8 @@ type Written struct {
 	Unchanged int
 	Mentions  int // links between chunks and entities
 	Without   int // chunks in which no model found a graph
+	Broken    int // relations that were left out, as a part of them is missing
+	Asked     int // chunks that models were asked about
 }
 
 // A Store writes into stores that this process has open.
@@ -42,8 +45,11 @@ type Store struct {
 // Write implements Sink. What has not changed is neither embedded nor written. What a
 // document has no more goes last, when models have done their part, which may fail for
 // longer.
-func (s *Store) Write(ctx context.Context, docs []*Prepared) (Written, error) {
+func (s *Store) Write(ctx context.Context, docs []*Prepared, tell func(Written)) (Written, error) {
 	var w Written
+	if tell == nil {
+		tell = func(Written) {}
+	}
 	if err := s.ofOneModel(ctx); err != nil {
 		return w, err
 	}
@@ -60,11 +66,15 @@ func (s *Store) Write(ctx context.Context, docs []*Prepared) (Written, error) {
 	// the next time, and does both again.
 	for _, d := range docs {
 		if s.Extract != nil && c.changed[d] {
-			without, err := s.extract(ctx, d)
+			before := d.Broken
+			without, err := s.extract(ctx, d, func() {
+				w.Asked++
+				tell(w)
+			})
 			if err != nil {
 				return w, err
 			}
-			w.Without += without
+			w.Without, w.Broken = w.Without+without, w.Broken+d.Broken-before
 		}
 		if err := s.link(ctx, d, c.changed[d], &w); err != nil {
 			return w, err
@@ -79,6 +89,7 @@ func (s *Store) Write(ctx context.Context, docs []*Prepared) (Written, error) {
 		if err := s.upsert(ctx, some, &w); err != nil {
 			return w, err
 		}
+		tell(w)
 	}
 	for _, d := range c.shorter {
 		if err := s.prune(ctx, d); err != nil {

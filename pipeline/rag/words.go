@@ -51,6 +51,28 @@ func unparted(r rune) bool {
 // IsStopWord reports whether an English word says next to nothing by itself.
 func IsStopWord(word []byte) bool { return stopWords[string(word)] }
 
+// IsAccent reports whether r says no more than how a letter is read: the accents of Latin,
+// Greek and Cyrillic, the vowel points of Hebrew and Arabic, which most texts leave out,
+// the hamza of Arabic, and the stroke that makes its words longer. Marks of other scripts
+// make other letters: か is not が.
+func IsAccent(r rune) bool {
+	switch {
+	case r < 0x300:
+		return false
+	case r <= 0x36f:
+		return true
+	case r < 0x591 || r > 0x6ed:
+		return false
+	}
+	return r == 0x640 || unicode.Is(unicode.Mn, r)
+}
+
+// NamesNothing reports whether a word, in lower case, is no name by itself, though an
+// entity may be called so: models take pronouns for entities, and they are in every question.
+func NamesNothing(word string) bool {
+	return stopWords[word] || word == "whom" || word == "whose" || word == "why"
+}
+
 var stopWords = map[string]bool{
 	"a": true, "about": true, "after": true, "all": true, "also": true, "an": true, "and": true, "any": true, "are": true,
 	"as": true, "at": true, "be": true, "been": true, "but": true, "by": true, "can": true, "did": true, "do": true,

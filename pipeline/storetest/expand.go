@@ -122,6 +122,14 @@ func expandCaps(t *testing.T, store pipeline.GraphStore) {
 	if got := w.expand(t, q); len(got.Relations) == 0 || len(got.Relations) > 5 {
 		t.Errorf("6 nodes with %d relations", len(got.Relations))
 	}
+	// What is between entities that are there is found behind all that has no room.
+	w.write(t, pipeline.GraphWrite{Relations: []pipeline.Relation{{Src: "c0", Dst: "c2", Type: "NEAR", Props: pairs("weight", "-1")}}})
+	q = w.wide(1, "c0", "c2")
+	q.MaxNodes, q.MaxEdges = 2, 1
+	equal(t, "no room for others", edges(w.expand(t, q)), []string{"c0 NEAR c2"})
+	q = w.wide(1, "c0", "c2")
+	q.Seeds[1].Weight = 5
+	q.MaxEdges, q.MaxNodes = 1000, 6
 	for range 2 { // twice the same
 		a, b := w.expand(t, q), w.expand(t, q)
 		equal(t, "again", edges(a), edges(b))

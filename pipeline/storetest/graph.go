@@ -18,6 +18,7 @@ func Graph(t *testing.T, open func(t *testing.T) pipeline.GraphStore) {
 	}{
 		{"merge", merges},
 		{"skipped", skipped},
+		{"types", types},
 		{"expand", expand},
 		{"expand caps", expandCaps},
 		{"hubs", hubs},
@@ -32,6 +33,34 @@ func Graph(t *testing.T, open func(t *testing.T) pipeline.GraphStore) {
 		{"at once", graphAtOnce},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, open(t)) })
+	}
+}
+
+// types are the same for all stores, and so is what is refused: nothing is written then.
+func types(t *testing.T, s pipeline.GraphStore) {
+	w := newWeb(s)
+	write := func(g pipeline.GraphWrite) error {
+		g.Tenant = w.tenant
+		_, err := s.Write(within(t), g)
+		return err
+	}
+	for _, kind := range []string{"", "a b", "1a", "a`b", "Chunk", "Document", "Entity", "__x", strings.Repeat("a", 65)} {
+		refused(t, write(pipeline.GraphWrite{
+			Entities:  []pipeline.Entity{{ID: "a"}, {ID: "b"}},
+			Relations: []pipeline.Relation{{Src: "a", Dst: "b", Type: kind}},
+		}), 400, "invalid_type")
+		if kind != "" && kind != pipeline.GenericType {
+			refused(t, write(pipeline.GraphWrite{Entities: []pipeline.Entity{{ID: "a"}, {ID: "c", Type: kind}}}), 400, "invalid_type")
+		}
+	}
+	refused(t, write(pipeline.GraphWrite{Entities: []pipeline.Entity{{ID: "a"}, {Type: "Thing"}}}), 400, "invalid_id")
+	refused(t, write(pipeline.GraphWrite{Entities: []pipeline.Entity{{ID: strings.Repeat("a", 4000)}}}), 400, "invalid_id")
+	done := w.write(t, pipeline.GraphWrite{
+		Entities:  []pipeline.Entity{{ID: "b", Type: "人物"}, {ID: "c", Type: pipeline.GenericType}},
+		Relations: []pipeline.Relation{{Src: "a", Dst: "b", Type: "KNOWS"}, {Src: "b", Dst: "c", Type: "認識"}},
+	})
+	if done.Entities != 2 || done.Relations != 1 || len(done.Skipped) != 1 {
+		t.Errorf("something of what was refused is there: %+v", done)
 	}
 }
 

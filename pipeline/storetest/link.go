@@ -37,7 +37,7 @@ func (w web) linked(t *testing.T, text, want string) {
 func link(t *testing.T, store pipeline.GraphStore) {
 	w := newWeb(store)
 	g := pipeline.GraphWrite{}
-	for _, e := range []string{"q1=Marie Curie", "q2=Paris", "q3=Müller & Söhne GmbH", "q4=The University of Paris", "q5=Ｔｏｋｙｏ", "q6=C++", "plain_id="} {
+	for _, e := range []string{"q1=Marie Curie", "q2=Paris", "q3=Müller & Söhne GmbH", "q4=The University of Paris", "q5=Ｔｏｋｙｏ", "q6=C++", "plain_id=", "q7=It", "q8=أَحْمَد", "q9=The Who"} {
 		id, name, _ := strings.Cut(e, "=")
 		g.Entities = append(g.Entities, pipeline.Entity{ID: id, Type: "T", Name: name})
 	}
@@ -51,7 +51,17 @@ func link(t *testing.T, store pipeline.GraphStore) {
 	w.linked(t, "Where is tokyo", "q5") // nor does the width of letters
 	w.linked(t, "what is known of plain_id", "plain_id")
 	w.linked(t, "professor Curie", "q1") // by a part of the name, if there is nothing better
+	w.linked(t, "من هو احمد", "q8")      // points and hamzas do not matter
 	w.linked(t, "Berlin", "")
+	w.linked(t, "Where is it?", "") // a name that every question has in it
+	if got := w.link(t, "Is it in Paris?", 10); len(got) != 1 || got[0] != "q2" {
+		t.Errorf("a word that says nothing is taken for a name: %v", got)
+	}
+	w.linked(t, "Is it by The Who?", "q9")
+	w.linked(t, "Who was it?", "")
+	if got := w.link(t, "Who was professor Curie?", 10); len(got) != 1 || got[0] != "q1" {
+		t.Errorf("a word that says nothing is taken for part of a name: %v", got)
+	}
 	w.linked(t, "", "")
 	w.linked(t, "the of and", "")
 	if got := w.link(t, "Marie Curie in Paris", 1); len(got) != 1 || got[0] != "q1" {
@@ -69,6 +79,13 @@ func linkChinese(t *testing.T, store pipeline.GraphStore) {
 	w.linked(t, "東京タワーの高さは", "東京タワー")
 	w.linked(t, "科學園區有哪些公司", "新竹科學園區") // by a part of the name
 	w.linked(t, "量子力學", "")
+	w.build(t, "e", []string{"バス", "대한민국", "กิน"}, nil)
+	w.linked(t, "バスはどこ", "バス")
+	w.linked(t, "ﾊﾞｽはどこ", "バス")
+	w.linked(t, "ハスはどこ", "") // lotuses are no buses
+	w.linked(t, "대한민국의 수도는", "대한민국")
+	w.linked(t, "อยากกินอะไร", "กิน")
+	w.linked(t, "กน", "")
 }
 
 func hostileNames(t *testing.T, store pipeline.GraphStore) {

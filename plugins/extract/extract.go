@@ -36,6 +36,7 @@ var Plugin = config.Define[pipeline.Handler]("serve_extract", Config{
 	After:    500 * time.Millisecond,
 	MinNodes: 1, MinEdges: 1,
 	MaxAttempts: 2,
+	Format:      "json_object",
 	MaxContext:  64 << 10,
 	AtOnce:      4,
 	Collection:  "chunks",
@@ -61,6 +62,11 @@ type Config struct {
 	AllowEmpty bool `yaml:"allow_empty"`
 	// MaxAttempts is how often each model is asked, repairs not counted.
 	MaxAttempts int `yaml:"max_attempts" check:"min=1,max=5"`
+	// Format is how JSON is asked for: json_schema gives the model the schema of a
+	// graph, which small models need and whoever enforces it keeps to; json_object
+	// asks for JSON; text does so in words only. A model that refuses the one is asked
+	// in the next, and from then on so.
+	Format string `yaml:"format" check:"enum=json_schema|json_object|text"`
 	// MaxContext bounds the text.
 	MaxContext config.Size `yaml:"max_context" check:"min=1KiB,max=4MiB"`
 	// AtOnce bounds how many models are asked at the same time.
@@ -83,9 +89,10 @@ func (c Config) Build(_ context.Context, env config.Env) (pipeline.Handler, erro
 
 type handler struct {
 	Config
-	graph pipeline.GraphStore // nil: nothing can be written
-	log   *slog.Logger
-	lanes sync.WaitGroup // models that are being asked
+	graph   pipeline.GraphStore // nil: nothing can be written
+	log     *slog.Logger
+	formats formats
+	lanes   sync.WaitGroup // models that are being asked
 }
 
 // Close waits for the models whose answer came too late.
@@ -185,11 +192,14 @@ func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeli
 	if won.graph == nil {
 		return failed(q, "no provider produced acceptable output", attempts, won.wait)
 	}
+	if q.upsert {
+		won.graph.Retype() // the answer is what is written
+	}
 	answer := answer{OK: true, Data: won.graph, Provider: won.provider, SchemaHash: graphjson.SchemaHash, Attempts: attempts}
 	if q.upsert {
 		answer.Upserted, err = h.write(ctx, q, won.graph)
 		if e, ok := errors.AsType[*pipeline.Error](err); ok && e.Fault == pipeline.CallerFault {
-			// What the store does not take, such as a type of two words, a model wrote.
+			// What the store does not take, such as an id of kilobytes, a model wrote.
 			return failed(q, "the graph cannot be written: "+detail.Sentence(e), attempts, 0)
 		}
 		if err != nil {

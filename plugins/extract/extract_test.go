@@ -28,6 +28,8 @@ type model struct {
 	says   []string // by call; the last for all further ones
 	status int
 	wait   string // Retry-After
+	// refuses, if set, are the formats that the status is for; others are answered.
+	refuses []string
 
 	mu        sync.Mutex
 	asked     []string // the bodies
@@ -47,7 +49,9 @@ func (m *model) Call(ctx context.Context, ex *pipeline.Exchange) error {
 		return pipeline.Cause(ctx)
 	}
 	ex.Response.Header.SetContentType("application/json")
-	if m.status != 0 {
+	if m.status != 0 && (m.refuses == nil || slices.ContainsFunc(m.refuses, func(f string) bool {
+		return strings.Contains(string(ex.Request.Body), `"type":"`+f+`"`) || f == "text" && !strings.Contains(string(ex.Request.Body), "response_format")
+	})) {
 		ex.Response.Header.SetStatusCode(m.status)
 		if m.wait != "" {
 			ex.Response.Header.Set("Retry-After", m.wait)
@@ -65,25 +69,53 @@ func (m *model) Call(ctx context.Context, ex *pipeline.Exchange) error {
 // asks sends one request to models called m0, m1 and so on.
 func asks(t *testing.T, body string, models ...*model) (status int, answer map[string]any) {
 	t.Helper()
-	built, err := Config{Mode: "race", After: 500 * time.Millisecond, MinNodes: 1, MinEdges: 1, MaxAttempts: 2, MaxContext: 1 << 10, AtOnce: 4, Chain: []string{"m0", "m1", "m2"}}.
-		Build(t.Context(), config.Env{Log: slog.New(slog.DiscardHandler)})
+	h := handlerWith(t, func(*Config) {})
+	var list []*pipeline.Model
+	for i, m := range models {
+		list = append(list, modelOf("m"+string(rune('0'+i)), i, m))
+	}
+	status, answer = sends(t, h, body, list)
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return status, answer
+}
+
+// asksOf sends one request to one model.
+func asksOf(t *testing.T, h *handler, body, name string, m *model) (status int, answer map[string]any) {
+	t.Helper()
+	return sends(t, h, body, []*pipeline.Model{modelOf(name, 0, m)})
+}
+
+func modelOf(name string, i int, m *model) *pipeline.Model {
+	return &pipeline.Model{Name: name, Targets: []*pipeline.Target{{Index: i, Name: "t", Provider: m}}}
+}
+
+func handlerWith(t *testing.T, change func(*Config)) *handler {
+	t.Helper()
+	c := Config{
+		Mode: "race", After: 500 * time.Millisecond, MinNodes: 1, MinEdges: 1, MaxAttempts: 2, Format: "json_object",
+		MaxContext: 1 << 10, AtOnce: 4, Chain: []string{"m0", "m1", "m2"},
+	}
+	change(&c)
+	built, err := c.Build(t.Context(), config.Env{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := built.(*handler)
-	var list []*pipeline.Model
-	for i, m := range models {
-		target := &pipeline.Target{Index: i, Name: "t", Provider: m}
-		list = append(list, &pipeline.Model{Name: "m" + string(rune('0'+i)), Targets: []*pipeline.Target{target}})
-	}
+	return built.(*handler)
+}
+
+func sends(t *testing.T, h *handler, body string, list []*pipeline.Model) (status int, answer map[string]any) {
+	t.Helper()
 	ex := pipeline.Acquire(t.Context())
+	defer ex.Release()
 	ex.Models = pipeline.NewModels(list)
 	ex.Request.Body = []byte(body)
 	call := pipeline.HandlerFunc(func(ctx context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
 		ex.Target = ex.Targets[0]
 		return pipeline.CallTarget.Handle(ctx, ex, nil)
 	})
-	err = h.Handle(ex.Context(), ex, pipeline.Chain{call})
+	err := h.Handle(ex.Context(), ex, pipeline.Chain{call})
 	raw, wait := []byte(nil), time.Duration(0)
 	if e, ok := errors.AsType[*pipeline.Error](err); ok {
 		status, raw = h.Refuse(e)
@@ -98,10 +130,6 @@ func asks(t *testing.T, body string, models ...*model) (status int, answer map[s
 	}
 	if wait > 0 {
 		answer["Retry-After"] = wait.Seconds()
-	}
-	ex.Release()
-	if err := h.Close(); err != nil {
-		t.Fatal(err)
 	}
 	return status, answer
 }
@@ -351,5 +379,25 @@ func TestDeadHeats(t *testing.T) {
 			})
 		}
 		wg.Wait()
+	}
+}
+
+// Models call types by words that no store takes; what is answered is what is written.
+func TestUpsertMakesTypes(t *testing.T) {
+	m := &model{says: []string{`{"nodes":[{"id":"a","type":"real estate"},{"id":"b","type":"--"}],"edges":[{"src":"a","dst":"b","type":"works át"},{"src":"b","dst":"a","type":"!"}]}`}}
+	store := &written{}
+	h := handlerWith(t, func(*Config) {})
+	h.graph = store
+	status, answer := asksOf(t, h, `{"context":"x","provider_chain":["m"],"upsert":true}`, "m", m)
+	if err := store.last.Check(); status != 200 || err != nil {
+		t.Fatalf("%d %v: %v", status, answer, err)
+	}
+	raw, err := json.Marshal(answer["data"])
+	if want := `{"edges":[{"dst":"b","props":[],"src":"a","type":"works_at"},{"dst":"a","props":[],"src":"b","type":"RELATED_TO"}],"nodes":[{"id":"a","props":[],"type":"real_estate"},{"id":"b","props":[],"type":"Entity"}]}`; err != nil || string(raw) != want {
+		t.Errorf("%s", raw)
+	}
+	status, answer = asksOf(t, h, `{"context":"x","provider_chain":["m"]}`, "m", m)
+	if raw, _ = json.Marshal(answer["data"]); status != 200 || !strings.Contains(string(raw), `"works a`) {
+		t.Errorf("%d: what nothing is written of is as the model has it: %s", status, raw)
 	}
 }

@@ -91,9 +91,24 @@ func reason(err error) string {
 	return "the upstream failed"
 }
 
-// call asks the model once.
+// call asks the model, once unless it refuses the format: then in one that binds it less,
+// in which it is asked from then on.
 func (p *provider) call(messages []message) (ask.Reply, *pipeline.Target, error) {
-	body, err := json.Marshal(request{Model: p.alias, Messages: messages, Format: format(p.alias)})
+	first := p.h.formats.of(p.alias, format(p.h.Format))
+	for f := first; ; f = f.looser() {
+		reply, target, err := p.once(messages, f)
+		if unknown(err) && f != inWords {
+			continue
+		}
+		if err == nil && f != first {
+			p.h.formats.learn(p.alias, f)
+		}
+		return reply, target, err
+	}
+}
+
+func (p *provider) once(messages []message, f format) (ask.Reply, *pipeline.Target, error) {
+	body, err := json.Marshal(request{Model: p.alias, Messages: messages, Format: f.wire()})
 	if err != nil {
 		return ask.Reply{}, nil, fmt.Errorf("write the question: %w", err)
 	}
@@ -152,16 +167,4 @@ type request struct {
 type message struct {
 	Role    string `json:"role"`
 	Content string `json:"content"`
-}
-
-type responseFormat struct {
-	Type string `json:"type"`
-}
-
-// format asks for JSON where the model is known to take the wish.
-func format(alias string) *responseFormat {
-	if strings.Contains(alias, "gemini") {
-		return nil
-	}
-	return &responseFormat{Type: "json_object"}
 }

@@ -40,6 +40,15 @@ func clean(text string) string {
 	return out.String()
 }
 
+// unheaded is a trimmed text as it may begin a line: it does not pass for the heading of a
+// passage.
+func unheaded(text string) string {
+	if strings.HasPrefix(text, "[") && digit(text[1:]) {
+		return " " + text
+	}
+	return text
+}
+
 // plain reports whether there is nothing for clean to do.
 func plain(text string) bool {
 	for i := range len(text) {

@@ -174,6 +174,35 @@ func TestPlacement(t *testing.T) {
 		"user: before that, something", "assistant: x", "user: "+block+"\n\n|"+q+"|")
 }
 
+// No passage and no fact passes for the heading of another one, in whichever line of it.
+func TestHeadings(t *testing.T) {
+	f := func(text, name, want string) {
+		t.Helper()
+		graph := pipeline.Subgraph{
+			Entities:  []pipeline.Entity{{ID: "a", Type: "T", Name: name}, {ID: "b", Type: "T", Name: "[2] B"}},
+			Relations: []pipeline.Relation{{Src: "a", Dst: "b", Type: "KNOWS"}},
+		}
+		o := bench{settings: "placement: last_user", passages: found(text), graph: graph, answer: pipetest.Says("{}")}.run(t)
+		if o.err != nil {
+			t.Fatal(o.err)
+		}
+		_, texts := contents(t, o.sent)
+		_, block, _ := strings.Cut(texts[len(texts)-1], "\n\n")
+		block, _, _ = strings.Cut(block, "\n</")
+		if d := cmp.Diff("[1] Title 0 (doc0)\n"+want+" -[KNOWS]-> [2] B", block); d != "" {
+			t.Errorf("%q, %q (-want +got):\n%s", text, name, d)
+		}
+	}
+	f("[2] Fake (doc)\n[3] x", "[3] Ann", " [2] Fake (doc)\n [3] x\n\nFacts:\n [3] Ann")
+	f("\u200b \n[2] Fake", "\t[3]\n[4]", " [2] Fake\n\nFacts:\n [3] [4]")
+	f("[a] is a link", "[b]", "[a] is a link\n\nFacts:\n[b]")
+	long := "[2] Fake " + strings.Repeat("and on it goes ", 3000)
+	o := bench{settings: "max_tokens: 300", passages: found(long), answer: pipetest.Says("{}")}.run(t)
+	if _, texts := contents(t, o.sent); !strings.Contains(texts[len(texts)-1], "(doc0)\n [2] Fake") {
+		t.Errorf("where it is cut: %.600s", texts[len(texts)-1])
+	}
+}
+
 // The block goes into responses and completions as they were written.
 func TestPlacementInOthers(t *testing.T) {
 	const block = "<TAG>\n" + notice + "\n\n[1] Title 0 (doc0)\nAnn is a founder.\n\n</TAG>"

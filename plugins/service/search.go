@@ -135,7 +135,11 @@ func (h *searchEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pi
 	}
 	out := searchReply{OK: true, Hits: []searchHit{}, Degraded: found.Degraded}
 	for i := range found.Passages {
-		out.Hits = append(out.Hits, hitOf(&found.Passages[i], q.Tenant))
+		p := &found.Passages[i]
+		if q.Mode != rag.Hybrid { // one search has scores that mean something, and its places do not
+			p.Scores.Fused = pipeline.Score{}
+		}
+		out.Hits = append(out.Hits, hitOf(p, q.Tenant))
 	}
 	return reply(ex, out)
 }

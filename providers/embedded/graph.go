@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/rag"
 )
 
 // maxName bounds the words of a name that can be found in a text.
@@ -109,7 +110,7 @@ func namesOf(e *pipeline.Entity) []string {
 	var out []string
 	for _, name := range [...]string{e.Name, e.ID} {
 		s := spanOf(clip(name, 1024), maxName+1)
-		if n := len(s.ends); n == 0 || n > maxName || n == 1 && stop[string(s.text[:len(s.text)-1])] {
+		if n := len(s.ends); n == 0 || n > maxName || n == 1 && rag.NamesNothing(string(s.text[:len(s.text)-1])) {
 			continue
 		}
 		if key := string(s.text); !slices.Contains(out, key) {

@@ -101,6 +101,9 @@ func (p *plan) relation(r pipeline.Relation, doc string) {
 
 // Write implements pipeline.GraphStore.
 func (s *store) Write(ctx context.Context, w pipeline.GraphWrite) (pipeline.GraphWritten, error) {
+	if err := w.Check(); err != nil {
+		return pipeline.GraphWritten{}, err
+	}
 	if err := s.lock(ctx); err != nil {
 		return pipeline.GraphWritten{}, err
 	}

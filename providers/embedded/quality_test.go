@@ -2,6 +2,7 @@ package embedded_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -128,6 +129,9 @@ func TestMultiHop(t *testing.T) {
 	w := pipeline.GraphWrite{Tenant: "t"}
 	for i, d := range open.Docs {
 		mention := func(e string) {
+			if e == "" {
+				return
+			}
 			w.Entities = append(w.Entities, pipeline.Entity{ID: e, Type: "Phrase", Name: e})
 			w.Mentions = append(w.Mentions, pipeline.Mention{PointID: c.ids[d.Title+"\n"+d.Text], DocID: fmt.Sprint(i), Entity: e})
 		}
@@ -141,7 +145,7 @@ func TestMultiHop(t *testing.T) {
 			src, dst := phrase(triple[0]), phrase(triple[len(triple)-1])
 			mention(src)
 			mention(dst)
-			w.Relations = append(w.Relations, pipeline.Relation{Src: src, Dst: dst, Type: triple[1]})
+			w.Relations = append(w.Relations, pipeline.Relation{Src: src, Dst: dst, Type: cmp.Or(pipeline.TypeOf(triple[1]), "IS")})
 		}
 	}
 	if _, err := c.store.Write(t.Context(), w); err != nil {

@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
+
+	"github.com/headrace/headrace/pipeline/rag"
 )
 
 // maxWord bounds what one word may be, in bytes; longer ones are cut.
@@ -34,9 +36,7 @@ func fold(s string) string {
 	}
 	if !plain {
 		s = norm.NFC.String(strings.Map(func(r rune) rune {
-			// The accents of Latin, Greek and Cyrillic go. Marks of other scripts
-			// make other letters: か is not が.
-			if r >= 0x300 && r <= 0x36f {
+			if rag.IsAccent(r) {
 				return -1
 			}
 			return r

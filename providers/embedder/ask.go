@@ -29,9 +29,20 @@ func (e *embedder) ask(ctx context.Context, s *side, texts []string) ([][]float3
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, e.slow(ctx, err, len(texts))
 	}
 	return vectors, nil
+}
+
+// slow adds what helps to the error of a call with many texts that came too late. Fewer are
+// not tried here: an upstream that is slow looks like one that is overloaded or gone, of
+// which the one must not be asked for more at once, and neither be waited for twice.
+func (e *embedder) slow(ctx context.Context, err error, texts int) error {
+	if texts == 1 || ctx.Err() != nil || pipeline.FaultOfError(err) != pipeline.TimeoutFault {
+		return err
+	}
+	return fmt.Errorf("%w; if it is for the number of texts, set batch of the embedder lower than %d, or timeout, and first_byte of its provider, higher",
+		err, min(texts, e.portion.Of(e.Batch)))
 }
 
 // once asks in one call. An upstream that cannot pack vectors is asked again, in words

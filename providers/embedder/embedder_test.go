@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -357,6 +358,31 @@ func TestFew(t *testing.T) {
 		t.Error("a text that is too long was taken")
 	}
 	f(long, 0, 8) // and says nothing of how many there may be
+}
+
+// What is late is not asked for again in smaller parts; the error says which setting helps.
+func TestSlow(t *testing.T) {
+	f := func(want, settings string, n int) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			u := &upstream{delay: time.Minute}
+			e := build(t, settings, u)
+			var texts []string
+			for i := range n {
+				texts = append(texts, strconv.Itoa(i))
+			}
+			_, err := e.Embed(t.Context(), texts, pipeline.ForStoring)
+			if !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "lower than") != (want != "") || !strings.Contains(err.Error(), want) || u.calls.Load() != 1 {
+				t.Errorf("%d texts, %d calls: %v", n, u.calls.Load(), err)
+			}
+			if err := e.(interface{ Close() error }).Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	f("set batch of the embedder lower than 20, or timeout, and first_byte of its provider, higher", "timeout: 1s", 20)
+	f("set batch of the embedder lower than 8,", "timeout: 1s, batch: 8", 8)
+	f("", "timeout: 1s", 1)
 }
 
 func TestNobodyWaits(t *testing.T) {

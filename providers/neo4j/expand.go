@@ -32,6 +32,9 @@ CALL (es, scores) {
   RETURN collect([n.key, n.id, n.type, n.name, n.props_json, e.id, type(r), startNode(r) = e, r.props_json, score]) AS edges }
 RETURN [[e IN es | [e.key, e.id, e.type, e.name, e.props_json]], edges] AS rows`
 
+// leastEdges is how many edges a hop may return, however few are wanted.
+const leastEdges = 1000
+
 // An expansion collects what surrounds some entities.
 type expansion struct {
 	q       pipeline.ExpandQuery
@@ -101,7 +104,9 @@ func (s *Store) hop(ctx context.Context, x *expansion, frontier map[string]float
 	if x.q.Types != nil {
 		types = anys(x.q.Types)
 	}
-	edges := 2 * max(x.q.MaxEdges, 0) // one between two of the frontier comes twice
+	// One between two of the frontier comes twice, and those to entities that have no room
+	// are passed over, so that more must come than are kept.
+	edges := max(2*x.q.MaxEdges, leastEdges)
 	if x.q.Hops <= 0 {
 		edges = 0
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"unicode"
@@ -42,53 +41,33 @@ func invalid(code string, err error) error {
 	return &pipeline.Error{Status: 400, Code: code, Fault: pipeline.CallerFault, Err: err}
 }
 
-// maxIdentifier is how many characters a label or a type has at most.
-const maxIdentifier = 64
-
-// isIdentifier reports whether name may be a label or the type of a relationship.
-// They go to the server as values, never as text; still every new one is a token
-// that the database keeps for good. It is no regular expression, since one over
-// all letters takes megabytes and milliseconds of every start.
-func isIdentifier(name string) bool {
-	n := 0
-	for _, r := range name {
-		if r != '_' && !unicode.IsLetter(r) && (n == 0 || !unicode.IsNumber(r)) {
-			return false
-		}
-		n++
-	}
-	return n > 0 && n <= maxIdentifier
-}
-
-func checkIdentifier(what, name string) error {
-	if !isIdentifier(name) || name == "Chunk" || name == "Document" || name == "Entity" || strings.HasPrefix(name, "__") {
-		return invalid("invalid_type", fmt.Errorf("the %s type %.80q is reserved, or not made of up to %d letters, digits and underscores", what, name, maxIdentifier))
-	}
-	return nil
-}
-
-func checkID(id string) error {
-	if id == "" || len(id) > maxName {
-		return invalid("invalid_id", fmt.Errorf("the id of an entity has 1 to %d bytes, not %d", maxName, len(id)))
-	}
-	return nil
-}
-
 // scopeOf is a tenant as a word that the full-text index keeps whole.
 func scopeOf(tenant string) string {
 	sum := sha256.Sum256([]byte(tenant))
 	return "x" + hex.EncodeToString(sum[:10])
 }
 
-// normal is a name as names are compared: without case, accents and
-// punctuation, its words one space apart.
+// normal is a name as names are compared: without case, accents and punctuation, its words
+// one space apart.
 func normal(name string) string {
+	return compared(name, rag.IsAccent, unicode.IsMark)
+}
+
+// formerNormal is normal as it was when all marks counted as accents, by which names that were
+// written then are found: a が was a か.
+func formerNormal(name string) string {
+	return compared(name, func(r rune) bool { return unicode.Is(unicode.Mn, r) }, func(rune) bool { return false })
+}
+
+// compared leaves out of a name what dropped says, and keeps in its words what kept says
+// beside letters and numbers.
+func compared(name string, dropped, kept func(rune) bool) string {
 	var b strings.Builder
 	space := false
 	for _, r := range norm.NFKD.String(name) {
 		switch {
-		case unicode.Is(unicode.Mn, r):
-		case unicode.IsLetter(r) || unicode.IsNumber(r):
+		case dropped(r):
+		case unicode.IsLetter(r) || unicode.IsNumber(r) || kept(r):
 			if space && b.Len() > 0 {
 				b.WriteByte(' ')
 			}
@@ -102,7 +81,7 @@ func normal(name string) string {
 	if s == "" {
 		s = strings.ToLower(strings.TrimSpace(name)) // such as C++ without its C
 	}
-	return clip(s, maxName)
+	return clip(norm.NFC.String(s), maxName)
 }
 
 func clip(s string, size int) string {
@@ -118,8 +97,11 @@ type wording struct {
 	words [][2]int // from, to; a character of a script without spaces is a word
 }
 
-func wordingOf(question string) wording {
-	w := wording{text: normal(rag.Cut(question, maxRunes))}
+func wordingOf(question string) wording { return cut(normal(rag.Cut(question, maxRunes))) }
+
+// cut tells the words of a text apart, which is one that names are compared in.
+func cut(text string) wording {
+	w := wording{text: text}
 	inside := false
 	for i, r := range w.text {
 		end := i + utf8.RuneLen(r)
@@ -166,7 +148,7 @@ func (w *wording) longest(known func(string) bool) []string {
 	for i := range w.words {
 		for j := min(i+maxSpan, len(w.words)); j > max(i, covered); j-- {
 			c := w.span(i, j)
-			if !known(c) || utf8.RuneCountInString(c) == 1 && len(w.words) > 1 {
+			if !known(c) || utf8.RuneCountInString(c) == 1 && len(w.words) > 1 || j == i+1 && rag.NamesNothing(c) {
 				continue // one character says too little, except by itself
 			}
 			covered = j
@@ -180,11 +162,12 @@ func (w *wording) longest(known func(string) bool) []string {
 }
 
 // terms is a question for the full-text index: nothing but letters and digits,
-// so that nothing in it is syntax; empty if there are none.
+// so that nothing in it is syntax; empty if there are none that say something.
 func terms(tenant, question string) string {
 	fields := strings.FieldsFunc(strings.ToLower(rag.Cut(question, maxRunes)), func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.Is(unicode.Mn, r)
 	})
+	fields = slices.DeleteFunc(fields, rag.NamesNothing) // some of which the index knows
 	if len(fields) == 0 {
 		return ""
 	}

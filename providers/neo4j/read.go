@@ -8,12 +8,13 @@ import (
 	"unicode/utf8"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/rag"
 )
 
 const linkByName = `
 MATCH (e:Entity) WHERE e.tenant = $p.tenant AND e.norm IN $p.norms
 WITH e LIMIT $p.k
-RETURN collect([e.id, e.norm, COUNT { (e)--() } - COUNT { (e)<-[:NAMES]-() }]) AS rows`
+RETURN collect([e.id, e.name, COUNT { (e)--() } - COUNT { (e)<-[:NAMES]-() }]) AS rows`
 
 // A score of zero is that of the tenant's own word alone.
 const linkByText = `
@@ -51,9 +52,13 @@ func (s *Store) linkByName(ctx context.Context, q pipeline.LinkQuery, w *wording
 		id     string
 		degree float64
 	}
+	norms := w.candidates()
+	if former := cut(formerNormal(rag.Cut(q.Text, maxRunes))); former.text != w.text {
+		norms = append(norms, former.candidates()...)
+	}
 	named := map[string][]entity{}
-	err := s.read(ctx, "link", linkByName, row{"tenant": q.Tenant, "norms": w.candidates(), "k": 1000}, func(c cells) {
-		n := c.text(1)
+	err := s.read(ctx, "link", linkByName, row{"tenant": q.Tenant, "norms": norms, "k": 1000}, func(c cells) {
+		n := normal(c.text(1))
 		named[n] = append(named[n], entity{c.text(0), c.number(2)})
 	})
 	var seeds []pipeline.Seed

@@ -79,16 +79,13 @@ func writingOf(w pipeline.GraphWrite) (*writing, error) {
 	if err := checkTenant(w.Tenant); err != nil {
 		return nil, err
 	}
+	// Types go to the server as values, never as text; still every new one is a token that
+	// the database keeps for good.
+	if err := w.Check(); err != nil {
+		return nil, err
+	}
 	entities := map[string]pipeline.Entity{}
 	for _, e := range w.Entities {
-		if err := checkID(e.ID); err != nil {
-			return nil, err
-		}
-		if e.Type == pipeline.GenericType || e.Type == "" {
-			// What every entity is, and no label of its own.
-		} else if err := checkIdentifier("entity", e.Type); err != nil {
-			return nil, err
-		}
 		if old, ok := entities[e.ID]; ok {
 			e.Type, e.Name = pipeline.Retyped(old.Type, e.Type), cmp.Or(e.Name, old.Name)
 			e.Props = merged(old.Props, e.Props)
@@ -97,9 +94,6 @@ func writingOf(w pipeline.GraphWrite) (*writing, error) {
 	}
 	relations := map[[3]string]pipeline.Relation{}
 	for _, r := range w.Relations {
-		if err := checkIdentifier("relation", r.Type); err != nil {
-			return nil, err
-		}
 		key := [3]string{r.Src, r.Dst, r.Type}
 		if old, ok := relations[key]; ok {
 			r.Props = merged(old.Props, r.Props)

@@ -1,5 +1,13 @@
 package origin
 
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"strings"
+	"testing"
+)
+
 // departures are the cases that are answered otherwise on purpose, with the
 // status that they get. docs/replaced-service.md gives the reasons.
 var departures = map[string]int{
@@ -42,6 +50,7 @@ var departures = map[string]int{
 	"search_top_negative":  422,
 	"retrieve_top0":        422,
 	"upsert_blank_type":    422,
+	"upsert_injection":     400,
 	// Filters work, and deleting deletes.
 	"search_filter":      200,
 	"delete_doc":         200,
@@ -93,4 +102,60 @@ var departures = map[string]int{
 	"metrics_ignores_key": 401,
 	"openapi":             401,
 	"docs":                401,
+}
+
+// Scores differ in what they mean and not in their type, so that the cases are as
+// recorded to the replay.
+func TestScoresThatDiffer(t *testing.T) {
+	page, err := os.ReadFile("../../docs/replaced-service.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, v := start(t, map[string]string{"UPSTREAM": upstream(t).URL + "/v1", "STORES": "on"}), values{}
+	for _, r := range load(t, "setup.jsonl") {
+		send(t, base, &r, v)
+	}
+	type hit struct {
+		Score   float64
+		Payload struct{ Text string }
+		Scores  struct{ Vector *float64 }
+	}
+	hits := func(r recorded) (list []hit) {
+		t.Helper()
+		status, body := send(t, base, &r, v)
+		var answer struct{ Hits []hit }
+		if err := json.Unmarshal(body, &answer); err != nil || status != 200 || len(answer.Hits) == 0 {
+			t.Fatalf("%s: %d %s", r.Name, status, body)
+		}
+		return answer.Hits
+	}
+	cases := 0
+	for _, r := range load(t, "golden.jsonl") {
+		if r.Name != "search" && r.Name != "search_zh" {
+			continue
+		}
+		cases++
+		if !strings.Contains(string(page), "`"+r.Name+"`") {
+			t.Errorf("%s: not on the page", r.Name)
+		}
+		var q struct{ Query string }
+		if err := json.Unmarshal(r.Request, &q); err != nil {
+			t.Fatal(err)
+		}
+		near := func(x float64, h hit) bool { return math.Abs(x-cosine(vector(q.Query), vector(h.Payload.Text))) < 1e-6 }
+		for _, h := range hits(r) {
+			if h.Score > 2.0/61 || h.Scores.Vector == nil || !near(*h.Scores.Vector, h) {
+				t.Errorf("%s: %+v", r.Name, h)
+			}
+		}
+		r.Request = append(r.Request[:len(r.Request)-1:len(r.Request)-1], `,"mode":"dense"}`...)
+		for _, h := range hits(r) {
+			if !near(h.Score, h) {
+				t.Errorf("%s, dense: %+v", r.Name, h)
+			}
+		}
+	}
+	if cases != 2 {
+		t.Errorf("%d cases", cases)
+	}
 }

@@ -154,7 +154,7 @@ func TestNeo4j(t *testing.T) {
 		storetest.Graph(t, func(*testing.T) pipeline.GraphStore { return s })
 	})
 	t.Run("write, expand, delete", func(t *testing.T) { testGraph(t, s) })
-	t.Run("names", func(t *testing.T) { testLink(t, s) })
+	t.Run("names", func(t *testing.T) { testLink(t, s, uri) })
 	t.Run("chunks", func(t *testing.T) { testRelated(t, s) })
 	t.Run("identifiers", func(t *testing.T) { testIdentifiers(t, s) })
 	t.Run("labels", func(t *testing.T) { testLabels(t, s) })
@@ -333,10 +333,10 @@ func testGraph(t *testing.T, s *neo4j.Store) {
 	}
 }
 
-func testLink(t *testing.T, s *neo4j.Store) {
+func testLink(t *testing.T, s *neo4j.Store, uri string) {
 	ctx, tenant := t.Context(), tenantOf(t)
 	w := pipeline.GraphWrite{Tenant: tenant}
-	for _, name := range []string{"New York", "New York University", "張忠謀", "Jürgen Müller", "The Who", "C++", "foo/bar"} {
+	for _, name := range []string{"New York", "New York University", "張忠謀", "Jürgen Müller", "The Who", "C++", "foo/bar", "ガス灯"} {
 		w.Entities = append(w.Entities, pipeline.Entity{ID: name, Type: "Thing", Name: name})
 	}
 	if _, err := s.Write(ctx, w); err != nil {
@@ -363,6 +363,17 @@ func testLink(t *testing.T, s *neo4j.Store) {
 	f("+ - && || ! ( ) { } [ ] ^ \" ~ * ? : \\ /")
 	f("")
 	f("the and of")
+	// Names that were written when all marks counted as accents.
+	f("ガス灯はどこ", "ガス灯")
+	d, err := driver.NewDriverWithContext(uri, driver.NoAuth())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = d.Close(ctx) }()
+	if _, err := driver.ExecuteQuery(ctx, d, "MATCH (e:Entity {tenant: $t, name: 'ガス灯'}) SET e.norm = 'カス灯'", map[string]any{"t": tenant}, driver.EagerResultTransformer); err != nil {
+		t.Fatal(err)
+	}
+	f("今ガス灯はどこ", "ガス灯")
 	if seeds, err := s.Link(ctx, pipeline.LinkQuery{Tenant: tenant + "2", Text: "New York university", Limit: 5}); err != nil || len(seeds) != 0 {
 		t.Errorf("another tenant: %v, %v", seeds, err)
 	}
