@@ -232,6 +232,15 @@ func TestSlowClients(t *testing.T) {
 	whole := post(plainBody)
 	f(whole[:len(whole)-5])
 	f(whole[:20])
+	// The limit is the body's, not that of a head or of a connection at rest, wherever
+	// a chunked body stops.
+	r = start(t, "timeouts: { header: 20s, keep_alive: 20s, body_idle: 200ms }", func(_ context.Context, ex *pipeline.Exchange) error {
+		return answer(ex, "{}")
+	})
+	const chunked = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+	for _, piece := range []string{"", "4", "4\r", "4\r\n", "4\r\n{\"a", "4\r\n{\"ab", "4\r\n{\"ab\r", "4\r\n{\"ab\r\n", "4\r\n{\"ab\r\n0\r\n", "4\r\n{\"ab\r\n0\r\nX: y\r\n"} {
+		f(chunked + piece)
+	}
 	// A body that trickles in is refused although no pause is long.
 	c := r.dial()
 	_, _ = io.WriteString(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")

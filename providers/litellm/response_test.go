@@ -331,9 +331,15 @@ func TestForeignStream(t *testing.T) {
 	if e := problemOf(t, a.err); e.Status != 503 || e.Fault != pipeline.OverloadFault || a.body != "" {
 		t.Fatalf("%+v after %q", e, a.body)
 	}
-	a = reply(t, pipeline.OpOther, "200\nContent-Type: text/event-stream", "data: {}\n\ndata: cu")
-	if e := problemOf(t, a.err); e.Code != "upstream_cut" {
-		t.Fatalf("%+v", e)
+	for _, head := range []string{"200\nContent-Type: text/event-stream", "201\nContent-Type: text/event-stream", "200\nContent-Type: text/event-stream\nContent-Encoding: identity"} {
+		a = reply(t, pipeline.OpOther, head, "data: {}\n\ndata: cu")
+		if e := problemOf(t, a.err); e.Code != "upstream_cut" {
+			t.Fatalf("%s: %+v", head, e)
+		}
+	}
+	// What is compressed is passed on as it is.
+	if a := reply(t, pipeline.OpOther, "200\nContent-Type: text/event-stream\nContent-Encoding: gzip", "\x1f\x8b"); a.err != nil || a.body != "\x1f\x8b" {
+		t.Fatalf("%v after %q", a.err, a.body)
 	}
 }
 
