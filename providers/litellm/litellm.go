@@ -292,7 +292,8 @@ func (p *provider) Call(ctx context.Context, ex *pipeline.Exchange) error {
 		err = c.receive(ex)
 	}
 	if err != nil {
-		_ = c.Close() // the error says more
+		_ = c.Close()              // the error says more
+		ex.Response.Header.Reset() // what came of the upstream's has not been looked at
 		return err
 	}
 	ex.Response.Body = c

@@ -62,6 +62,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 	f(chat, "upstream_protocol", "200\nContent-Type: application/json\nContent-Encoding: gzip", "{}")
 	f(chat, "upstream_protocol", "307\nLocation: http://169.254.169.254/", "")
 	f(chat, "upstream_protocol", "304")
+	f(chat, "upstream_protocol", "302\nX-Headrace-Cache: hit\nRetry-After: 7\nAllow: PUT", "")
 	f(other, "upstream_protocol", "302\nLocation: http://169.254.169.254/", "")
 	f(pipeline.OpEmbeddings, "upstream_protocol", "200\nContent-Type: text/event-stream", "data: {}\n\ndata: [DONE]\n\n")
 	f(chat, "upstream_too_large", "200\nContent-Type: application/json\nContent-Length: 8589934592", "{")
