@@ -529,7 +529,7 @@ func TestModelsOfTheNextTarget(t *testing.T) {
 	down := func(*pipeline.Exchange) error {
 		return &pipeline.Error{Status: 502, Code: "upstream_unreachable", Fault: pipeline.UpstreamFault, Err: io.EOF}
 	}
-	const list = `{"data":[{"id":"plain"},{"id":"b"}]}`
+	const both = `{"data":[{"id":"plain"},{"id":"b"}]}`
 	f := func(first, second func(*pipeline.Exchange) error, target string, status int, want string) {
 		t.Helper()
 		answers["first"], answers["second"] = first, second
@@ -538,13 +538,25 @@ func TestModelsOfTheNextTarget(t *testing.T) {
 			t.Errorf("%s: got %d %s, %v; want %d %s", target, resp.StatusCode, body, err, status, want)
 		}
 	}
-	f(says(200, list), down, "/v1/models", 200, list)
+	f(says(200, both), down, "/v1/models", 200, both)
 	for _, bad := range []func(*pipeline.Exchange) error{down, says(401, "{}"), says(503, "{}"), says(200, "<html>")} {
-		f(bad, says(200, list), "/v1/models", 200, list)
+		f(bad, says(200, both), "/v1/models", 200, both)
 	}
 	f(down, says(200, `{"id":"x"}`), "/v1/models/x", 200, `{"id":"x"}`)
 	f(says(404, `{"no":1}`), says(200, `{"id":"x"}`), "/v1/models/x", 404, `{"no":1}`) // an answer
 	f(says(503, "{}"), down, "/v1/models", 502, "upstream_unreachable")
+	// One that breaks off is none, whatever it was to be.
+	cut := func(status int) func(*pipeline.Exchange) error {
+		return func(ex *pipeline.Exchange) error {
+			err := says(status, "")(ex)
+			ex.Response.Body = &feed{next: list(&pipeline.Error{Status: 502, Code: "upstream_cut", Fault: pipeline.UpstreamFault, Err: io.ErrUnexpectedEOF}, `{"id":`)}
+			ex.Response.Header.SetContentLength(100)
+			return err
+		}
+	}
+	f(cut(200), says(200, `{"id":"x"}`), "/v1/models/x", 200, `{"id":"x"}`)
+	f(cut(200), cut(200), "/v1/models/x", 502, "upstream_cut")
+	f(cut(206), says(200, both), "/v1/models", 200, both)
 }
 
 func TestModelsAreListed(t *testing.T) {
