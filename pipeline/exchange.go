@@ -246,6 +246,23 @@ func (ex *Exchange) Skips(name string) bool {
 	return listed(ex.skip, name)
 }
 
+// Events reports whether the body of the answer is server-sent events that a stage can
+// read: not what is compressed, and not where the type says what a body would be, as to
+// HEAD, or with a status that has none.
+func (ex *Exchange) Events() bool {
+	h := &ex.Response.Header
+	const want = "text/event-stream"
+	t := h.ContentType()
+	if len(t) < len(want) || !strings.EqualFold(string(t[:len(want)]), want) || len(t) > len(want) && t[len(want)] != ';' && t[len(want)] != ' ' {
+		return false
+	}
+	if e := h.ContentEncoding(); len(e) > 0 && !strings.EqualFold(string(e), "identity") {
+		return false
+	}
+	status := h.StatusCode()
+	return status != fasthttp.StatusNoContent && status != fasthttp.StatusNotModified && !ex.Request.Header.IsHead()
+}
+
 // Fork returns a branch: the same request with a header of its own over the
 // same body bytes, a response of its own, and a context that ends with ctx.
 // The branch keeps what it shares with ex alive until it is released.

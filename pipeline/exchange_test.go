@@ -52,6 +52,30 @@ func TestChainHandsOnTheRest(t *testing.T) {
 	f("a", Chain{stage("a", 0), stage("b", 1)})
 }
 
+func TestEvents(t *testing.T) {
+	f := func(want bool, method string, status int, kind, coding string) {
+		t.Helper()
+		ex := Acquire(nil)
+		defer ex.Release()
+		ex.Request.Header.SetMethod(method)
+		h := &ex.Response.Header
+		h.SetStatusCode(status)
+		h.SetContentType(kind)
+		h.SetContentEncoding(coding)
+		if got := ex.Events(); got != want {
+			t.Errorf("%s, %d %q %q: %v, want %v", method, status, kind, coding, got, want)
+		}
+	}
+	f(true, "POST", 200, "text/event-stream", "")
+	f(true, "GET", 201, "Text/Event-Stream; charset=utf-8", "identity")
+	f(false, "POST", 200, "text/event-streams", "")
+	f(false, "POST", 200, "text/event", "")
+	f(false, "POST", 200, "text/event-stream", "gzip")
+	f(false, "POST", 204, "text/event-stream", "")
+	f(false, "GET", 304, "text/event-stream", "")
+	f(false, "HEAD", 200, "text/event-stream", "")
+}
+
 func TestWholeBodies(t *testing.T) {
 	ex := Acquire(nil)
 	defer ex.Release()

@@ -167,9 +167,6 @@ func (c *conn) shrink() {
 	}
 }
 
-// buffered reports whether bytes of the body have been read already.
-func (c *conn) buffered() bool { return c.w > c.ok }
-
 // size is the declared length of the body of the request being served, -1 if
 // it is chunked, 0 if there is none.
 func (c *conn) size() int64 {
@@ -196,7 +193,7 @@ func (c *conn) skip() bool {
 	c.idle()
 	var waste [1 << 10]byte
 	for n := 0; n < maxSkip; {
-		m, err := c.body(waste[:])
+		m, err := c.body(waste[:], nil)
 		if n += m; err == io.EOF {
 			return true
 		}
@@ -222,8 +219,9 @@ func (c *conn) end(ctx *fasthttp.RequestCtx) {
 }
 
 // body reads the body of the request being served. io.EOF comes at its end and
-// nowhere else.
-func (c *conn) body(p []byte) (int, error) {
+// nowhere else. u bounds each wait for more of it; without one the deadline that is
+// set holds.
+func (c *conn) body(p []byte, u *upload) (int, error) {
 	for {
 		switch {
 		case c.whole():
@@ -233,9 +231,9 @@ func (c *conn) body(p []byte) (int, error) {
 		case len(p) == 0:
 			return 0, nil
 		case c.wire.state == wireFixed || c.wire.state == wireChunkData:
-			return c.data(p[:min(int64(len(p)), c.wire.left)])
+			return c.data(p[:min(int64(len(p)), c.wire.left)], u)
 		}
-		if err := c.frame(); err != nil {
+		if err := c.frame(u); err != nil {
 			return 0, err
 		}
 	}
@@ -243,14 +241,17 @@ func (c *conn) body(p []byte) (int, error) {
 
 // data reads bytes of the body or of a chunk, straight from the connection
 // where none are buffered.
-func (c *conn) data(p []byte) (n int, err error) {
-	if c.buffered() {
+func (c *conn) data(p []byte, u *upload) (n int, err error) {
+	if c.w > c.ok {
 		n = copy(p, (*c.buf)[c.ok:c.w])
 		c.ok += n
 		c.r = c.ok
 		c.shrink()
-	} else if n, err = c.Conn.Read(p); err == io.EOF {
-		err = errCut
+	} else {
+		u.arm()
+		if n, err = c.Conn.Read(p); err == io.EOF {
+			err = errCut
+		}
 	}
 	c.wire.took(n)
 	if n > 0 {
@@ -265,7 +266,7 @@ func (c *conn) data(p []byte) (n int, err error) {
 }
 
 // frame takes one line of chunked framing.
-func (c *conn) frame() error {
+func (c *conn) frame(u *upload) error {
 	for {
 		if c.buf != nil {
 			if end := bytes.IndexByte((*c.buf)[c.ok:c.w], '\n'); end >= 0 {
@@ -280,6 +281,7 @@ func (c *conn) frame() error {
 				return err
 			}
 		}
+		u.arm()
 		if err := c.fill(); err != nil {
 			return err
 		}

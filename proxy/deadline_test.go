@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/headrace/headrace/pipeline"
 )
 
@@ -53,4 +55,28 @@ func TestDeadlinesOfKeptConnections(t *testing.T) {
 	f(1, "", 0)
 	f(30, "", 0)
 	all.Wait()
+}
+
+// An upload that is closed just before its reader moves the deadline is not waited for.
+func TestClosedUploadWaitsForNothing(t *testing.T) {
+	var ctx fasthttp.RequestCtx
+	line := &deadlines{}
+	ctx.Init2(line, nil, false)
+	u := &upload{ctx: &ctx, began: time.Now(), idle: time.Minute}
+	_ = u.Close()
+	u.arm()
+	if !line.read.Equal(past) {
+		t.Errorf("the deadline is %v", line.read)
+	}
+}
+
+// deadlines notes the deadline for reading.
+type deadlines struct {
+	net.Conn
+	read time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.read = t
+	return nil
 }

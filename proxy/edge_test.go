@@ -272,6 +272,15 @@ func TestSlowClients(t *testing.T) {
 	whole := post(plainBody)
 	f(whole[:len(whole)-5])
 	f(whole[:20])
+	// The limit is the body's, not that of a head or of a connection at rest, wherever
+	// a chunked body stops.
+	r = start(t, "timeouts: { header: 20s, keep_alive: 20s, body_idle: 200ms }", func(_ context.Context, ex *pipeline.Exchange) error {
+		return answer(ex, "{}")
+	})
+	const chunked = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+	for _, piece := range []string{"", "4", "4\r", "4\r\n", "4\r\n{\"a", "4\r\n{\"ab", "4\r\n{\"ab\r", "4\r\n{\"ab\r\n", "4\r\n{\"ab\r\n0\r\n", "4\r\n{\"ab\r\n0\r\nX: y\r\n"} {
+		f(chunked + piece)
+	}
 	// A body that trickles in is refused although no pause is long.
 	c := r.dial()
 	_, _ = io.WriteString(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
@@ -560,7 +569,7 @@ func TestModelsOfTheNextTarget(t *testing.T) {
 	down := func(*pipeline.Exchange) error {
 		return &pipeline.Error{Status: 502, Code: "upstream_unreachable", Fault: pipeline.UpstreamFault, Err: io.EOF}
 	}
-	const list = `{"data":[{"id":"plain"},{"id":"b"}]}`
+	const both = `{"data":[{"id":"plain"},{"id":"b"}]}`
 	f := func(first, second func(*pipeline.Exchange) error, target string, status int, want string) {
 		t.Helper()
 		answers["first"], answers["second"] = first, second
@@ -569,13 +578,25 @@ func TestModelsOfTheNextTarget(t *testing.T) {
 			t.Errorf("%s: got %d %s, %v; want %d %s", target, resp.StatusCode, body, err, status, want)
 		}
 	}
-	f(says(200, list), down, "/v1/models", 200, list)
+	f(says(200, both), down, "/v1/models", 200, both)
 	for _, bad := range []func(*pipeline.Exchange) error{down, says(401, "{}"), says(503, "{}"), says(200, "<html>")} {
-		f(bad, says(200, list), "/v1/models", 200, list)
+		f(bad, says(200, both), "/v1/models", 200, both)
 	}
 	f(down, says(200, `{"id":"x"}`), "/v1/models/x", 200, `{"id":"x"}`)
 	f(says(404, `{"no":1}`), says(200, `{"id":"x"}`), "/v1/models/x", 404, `{"no":1}`) // an answer
 	f(says(503, "{}"), down, "/v1/models", 502, "upstream_unreachable")
+	// One that breaks off is none, whatever it was to be.
+	cut := func(status int) func(*pipeline.Exchange) error {
+		return func(ex *pipeline.Exchange) error {
+			err := says(status, "")(ex)
+			ex.Response.Body = &feed{next: list(&pipeline.Error{Status: 502, Code: "upstream_cut", Fault: pipeline.UpstreamFault, Err: io.ErrUnexpectedEOF}, `{"id":`)}
+			ex.Response.Header.SetContentLength(100)
+			return err
+		}
+	}
+	f(cut(200), says(200, `{"id":"x"}`), "/v1/models/x", 200, `{"id":"x"}`)
+	f(cut(200), cut(200), "/v1/models/x", 502, "upstream_cut")
+	f(cut(206), says(200, both), "/v1/models", 200, both)
 }
 
 func TestModelsAreListed(t *testing.T) {

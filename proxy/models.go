@@ -37,10 +37,40 @@ func (m *models) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipeline.C
 	}
 	return ask(ctx, ex, func() error {
 		if len(own) == 0 || ex.Response.Header.StatusCode() != 200 || ex.Response.Body == nil {
-			return nil
+			return hold(ex)
 		}
 		return m.join(ex, own)
 	})
+}
+
+// hold reads an answer to its end before any of it goes out: one that is cut is a failure,
+// for which there may be another target, and no part of it is shown.
+func hold(ex *pipeline.Exchange) error {
+	status := ex.Response.Header.StatusCode()
+	if ex.Response.Body == nil || status >= 300 || status == 204 || ex.Request.Header.IsHead() {
+		return nil
+	}
+	body, err := readList(ex)
+	if err == nil {
+		ex.Response.SetBody(body)
+	}
+	return err
+}
+
+// readList reads an answer to its end.
+func readList(ex *pipeline.Exchange) (body []byte, err error) {
+	for {
+		frame, err := ex.Response.Body.Next()
+		if body = append(body, frame...); len(body) > maxModels {
+			return nil, badList("the upstream's list of models has more than 8 MiB")
+		}
+		if err == io.EOF {
+			return body, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 }
 
 // ask asks the targets, one after another, until one answers with what finish can use. No
@@ -79,18 +109,9 @@ func (m *models) join(ex *pipeline.Exchange, own []string) error {
 	if enc := ex.Response.Header.ContentEncoding(); len(enc) > 0 && string(enc) != "identity" {
 		return badList("the upstream compressed its list of models although it was asked not to")
 	}
-	var body []byte
-	for {
-		frame, err := ex.Response.Body.Next()
-		if body = append(body, frame...); len(body) > maxModels {
-			return badList("the upstream's list of models has more than 8 MiB")
-		}
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
+	body, err := readList(ex)
+	if err != nil {
+		return err
 	}
 	var view chat.Request
 	if err := view.Scan(body); err != nil {
@@ -130,7 +151,7 @@ func (m *models) one(ctx context.Context, ex *pipeline.Exchange, id []byte) erro
 		return noModel(name)
 	}
 	ex.Model, ex.Targets = found, found.Targets
-	return ask(ctx, ex, func() error { return nil })
+	return ask(ctx, ex, func() error { return hold(ex) })
 }
 
 // declared lists the names that stand for themselves.

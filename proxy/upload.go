@@ -60,10 +60,7 @@ func (u *upload) Read(p []byte) (int, error) {
 		return 0, errCutBody
 	}
 	u.begun.Store(true)
-	if !u.conn.buffered() {
-		u.arm()
-	}
-	n, err := u.conn.body(p)
+	n, err := u.conn.body(p, u)
 	u.read += int64(n)
 	switch {
 	case err == io.EOF:
@@ -78,8 +75,13 @@ func (u *upload) Read(p []byte) (int, error) {
 	return n, u.err
 }
 
-// arm moves the read deadline, at most a few times in one idle period.
+// arm moves the read deadline, at most a few times in one idle period. The connection
+// calls it before it waits for more: what has arrived may end within a line of chunked
+// framing, so only it knows when it does.
 func (u *upload) arm() {
+	if u == nil {
+		return
+	}
 	now := time.Now()
 	if now.Sub(u.armed) < u.idle/8 {
 		return
@@ -90,13 +92,19 @@ func (u *upload) arm() {
 		deadline = least
 	}
 	_ = u.ctx.SetReadDeadline(deadline)
+	if u.ended.Load() {
+		_ = u.ctx.SetReadDeadline(past) // Close may have come in between
+	}
 }
+
+// past is a deadline that makes what is running end at once.
+var past = time.Unix(1, 0)
 
 // Close ends the upload for whoever reads it, also while it is blocked in
 // Read. What has not been read then is not read any more.
 func (u *upload) Close() error {
 	if !u.ended.Swap(true) && !u.whole.Load() {
-		_ = u.ctx.SetReadDeadline(time.Unix(1, 0))
+		_ = u.ctx.SetReadDeadline(past)
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ func follow(raw []byte, n int) (read string, err error) {
 			continue
 		}
 		for {
-			n, err := c.body(buf)
+			n, err := c.body(buf, nil)
 			b.Write(buf[:n])
 			if err == io.EOF {
 				break
@@ -256,7 +256,7 @@ func BenchmarkConn(b *testing.B) {
 		if _, err := c.Read(buf); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := c.body(buf); err != io.EOF {
+		if _, err := c.body(buf, nil); err != io.EOF {
 			b.Fatal(err)
 		}
 	}

@@ -90,6 +90,9 @@ func TestHedge(t *testing.T) {
 	// One that ends in good order is an answer, however short.
 	f(-1, say(role)+say("[DONE]"), 0, "10", &candidate{events: []event{{0, role}, {0, "[DONE]"}}}, &candidate{whole: "b"})
 	f(-1, say(role), 0, "10", &candidate{events: []event{{0, role}}}, &candidate{whole: "b"})
+	// What only has the type of a stream has no first event to wait for.
+	f(-1, "", 0, "10", &candidate{events: []event{}, status: 204}, &candidate{whole: "b"})
+	f(-1, say(role)+say(role), 0, "10", &candidate{events: []event{{0, role}, {ms, role}}, coding: "gzip"}, &candidate{whole: "b"})
 }
 
 func TestNothingIsTriedAfterTheCommitPoint(t *testing.T) {

@@ -21,6 +21,7 @@ type candidate struct {
 	status int     // of the answer; 0 stands for 200
 	whole  string  // the answer, unless events are given
 	events []event // the stream's
+	coding string  // of the stream
 	ends   error   // after the last event; nil for io.EOF
 	panics bool
 
@@ -60,6 +61,7 @@ func (c *candidate) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipelin
 		return nil
 	}
 	ex.Response.Header.SetContentType("text/event-stream")
+	ex.Response.Header.SetContentEncoding(c.coding)
 	ex.Response.Body = &stream{ctx: ctx, c: c, left: c.events}
 	return nil
 }

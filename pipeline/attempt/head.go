@@ -1,7 +1,6 @@
 package attempt
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -14,10 +13,7 @@ import (
 // stream with a longer introduction has won.
 const maxKept = 64 << 10
 
-var (
-	errEmpty   = errors.New("the upstream ended the stream before its first event")
-	eventsType = []byte("text/event-stream")
-)
+var errEmpty = errors.New("the upstream ended the stream before its first event")
 
 // A head is an answer that has been read up to its first useful event: first
 // what was held back, then that event, then the rest. For the first attempt it
@@ -91,11 +87,12 @@ func (h *head) wrap(resp *pipeline.Response) {
 
 // await reads a stream of events up to the first useful one. Any other body is
 // left alone: it has been read whole, or is only passed through.
-func (h *head) await(resp *pipeline.Response) error {
-	if resp.Body == nil || resp.Fault != pipeline.NoFault {
+func (h *head) await(ex *pipeline.Exchange) error {
+	resp := &ex.Response
+	if resp.Fault != pipeline.NoFault || !ex.Events() {
 		return nil
 	}
-	if _, whole := resp.Whole(); whole || !bytes.HasPrefix(resp.Header.ContentType(), eventsType) {
+	if _, whole := resp.Whole(); whole {
 		return nil
 	}
 	for {

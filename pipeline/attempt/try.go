@@ -48,7 +48,7 @@ func (r *run) answer(t *try) (err error) {
 	if err := chain.Handle(t.scope(), t.ex); err != nil {
 		return err
 	}
-	if err := t.head.await(&t.ex.Response); err != nil {
+	if err := t.head.await(t.ex); err != nil {
 		t.ex.Response.CloseBody()
 		return err
 	}

@@ -125,7 +125,7 @@ func (h *handler) Handle(ctx context.Context, ex *pipeline.Exchange, next pipeli
 		if s.models != nil {
 			target.settle(success, 0)
 		}
-		res.Body = follow(s, res)
+		res.Body = follow(s, ex)
 	}
 	return err
 }

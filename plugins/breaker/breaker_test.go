@@ -167,6 +167,16 @@ func (u *upstream) open(t *testing.T) bool {
 }
 
 // Every kind of end, and whether it counts as a failure.
+// as gives an answer another status and a coding.
+func as(status int, coding string, answer func(context.Context, *pipeline.Exchange) error) func(context.Context, *pipeline.Exchange) error {
+	return func(ctx context.Context, ex *pipeline.Exchange) error {
+		err := answer(ctx, ex)
+		ex.Response.Header.SetStatusCode(status)
+		ex.Response.Header.SetContentEncoding(coding)
+		return err
+	}
+}
+
 func TestWhatCounts(t *testing.T) {
 	f := func(name string, answer func(context.Context, *pipeline.Exchange) error, counts bool) {
 		t.Helper()
@@ -211,6 +221,10 @@ func TestWhatCounts(t *testing.T) {
 	f("stream cut", streams(io.ErrUnexpectedEOF, event), true)
 	f("stream the client left", streams(pipeline.ErrClientGone, event), false)
 	f("stream the client left early", streams(pipeline.ErrClientGone), false)
+	f("no body of that type", as(204, "", streams(io.EOF)), false)
+	f("not modified", as(304, "", streams(io.EOF)), false)
+	f("compressed stream", as(200, "gzip", streams(io.EOF, "\x1f\x8b\x08")), false)
+	f("compressed stream, broken", as(200, "gzip", streams(errLine, "\x1f\x8b\x08")), true)
 	f("error for an event", streams(io.EOF, "data: {\"error\":{\"message\":\"overloaded\"}}\n\n"), true)
 	f("error behind an event", streams(io.EOF, event, "data: {\"error\":{\"type\":\"server_error\"}}\n\n"), true)
 	f("error in the same frame", streams(io.EOF, event+"data: {\"error\":\"x\"}\n\n"), true)

@@ -25,12 +25,12 @@ type follower struct {
 
 var followers = sync.Pool{New: func() any { return new(follower) }}
 
-func follow(s subject, res *pipeline.Response) *follower {
+func follow(s subject, ex *pipeline.Exchange) *follower {
 	f := followers.Get().(*follower)
 	f.model = append(f.model[:0], s.name...)
-	f.Stream, f.subject = res.Body, s
+	f.Stream, f.subject = ex.Response.Body, s
 	f.name = f.model
-	f.events = bytes.HasPrefix(res.Header.ContentType(), []byte("text/event-stream"))
+	f.events = ex.Events()
 	f.judged, f.over = false, false
 	if !f.events {
 		f.succeed() // an answer is a success, whatever it is

@@ -167,7 +167,7 @@ func (c *call) receive(ex *pipeline.Exchange) error {
 			c.foreignError(ex, status)
 			return nil
 		}
-		if status == 200 && isEvents(h.ContentType()) && len(h.ContentEncoding()) == 0 && !ex.Request.Header.IsHead() {
+		if status < 300 && ex.Events() {
 			c.begin()
 			h.SetContentLength(-1)
 		}

@@ -156,6 +156,11 @@ func ask(t testing.TB, p pipeline.Provider, ex *pipeline.Exchange) answer {
 		if ex.Response.Body != nil {
 			t.Fatal("a failed call leaves a body")
 		}
+		for key, value := range ex.Response.Header.All() {
+			if string(key) != "Content-Type" { // fasthttp has one by default
+				t.Fatalf("a failed call leaves %s: %s", key, value)
+			}
+		}
 		ex.Release()
 		return a
 	}

@@ -234,7 +234,7 @@ func (c Config) endpoint(address string, like *endpoint) (*endpoint, error) {
 		return e, nil
 	}
 	o := upstream.Options{
-		Address: e.address, HTTP2: c.HTTP2, MaxConns: c.MaxConnections,
+		Address: e.address, HTTP2: c.HTTP2 && e.secure, MaxConns: c.MaxConnections,
 		Connect: c.Connect, FirstByte: c.FirstByte, Idle: c.Idle, Total: c.Total,
 	}
 	if e.secure {
@@ -247,7 +247,7 @@ func (c Config) endpoint(address string, like *endpoint) (*endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.transport = client; !c.HTTP2 {
+	if e.transport = client; !o.HTTP2 {
 		e.lines = client
 	}
 	return e, nil
@@ -292,7 +292,8 @@ func (p *provider) Call(ctx context.Context, ex *pipeline.Exchange) error {
 		err = c.receive(ex)
 	}
 	if err != nil {
-		_ = c.Close() // the error says more
+		_ = c.Close()              // the error says more
+		ex.Response.Header.Reset() // what came of the upstream's has not been looked at
 		return err
 	}
 	ex.Response.Body = c

@@ -62,6 +62,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 	f(chat, "upstream_protocol", "200\nContent-Type: application/json\nContent-Encoding: gzip", "{}")
 	f(chat, "upstream_protocol", "307\nLocation: http://169.254.169.254/", "")
 	f(chat, "upstream_protocol", "304")
+	f(chat, "upstream_protocol", "302\nX-Headrace-Cache: hit\nRetry-After: 7\nAllow: PUT", "")
 	f(other, "upstream_protocol", "302\nLocation: http://169.254.169.254/", "")
 	f(pipeline.OpEmbeddings, "upstream_protocol", "200\nContent-Type: text/event-stream", "data: {}\n\ndata: [DONE]\n\n")
 	f(chat, "upstream_too_large", "200\nContent-Type: application/json\nContent-Length: 8589934592", "{")
@@ -331,9 +332,15 @@ func TestForeignStream(t *testing.T) {
 	if e := problemOf(t, a.err); e.Status != 503 || e.Fault != pipeline.OverloadFault || a.body != "" {
 		t.Fatalf("%+v after %q", e, a.body)
 	}
-	a = reply(t, pipeline.OpOther, "200\nContent-Type: text/event-stream", "data: {}\n\ndata: cu")
-	if e := problemOf(t, a.err); e.Code != "upstream_cut" {
-		t.Fatalf("%+v", e)
+	for _, head := range []string{"200\nContent-Type: text/event-stream", "201\nContent-Type: text/event-stream", "200\nContent-Type: text/event-stream\nContent-Encoding: identity"} {
+		a = reply(t, pipeline.OpOther, head, "data: {}\n\ndata: cu")
+		if e := problemOf(t, a.err); e.Code != "upstream_cut" {
+			t.Fatalf("%s: %+v", head, e)
+		}
+	}
+	// What is compressed is passed on as it is.
+	if a := reply(t, pipeline.OpOther, "200\nContent-Type: text/event-stream\nContent-Encoding: gzip", "\x1f\x8b"); a.err != nil || a.body != "\x1f\x8b" {
+		t.Fatalf("%v after %q", a.err, a.body)
 	}
 }
 

@@ -20,12 +20,22 @@ import (
 )
 
 // wide carries calls over net/http, for the sake of HTTP/2. Its limits are those
-// of the own transport; what it lets pass of malformed HTTP/1.1 is net/http's.
+// of the own transport; what it lets pass of malformed HTTP/1.1 is net/http's, for which
+// reason an upstream over TLS that does not speak HTTP/2 is called by the own one.
 type wide struct {
-	o    *Options
-	http http.Transport
-	open atomic.Int64 // connections
+	o      *Options
+	tls    *tls.Config // nil for plain connections, which only tests have here
+	http   http.Transport
+	open   atomic.Int64 // connections
+	spoken atomic.Int32 // what the upstream has said in the last handshake
 }
+
+// What an upstream speaks.
+const (
+	unknown int32 = iota
+	overHTTP1
+	overHTTP2
+)
 
 func newWide(o *Options) *wide {
 	w := &wide{o: o}
@@ -42,8 +52,9 @@ func newWide(o *Options) *wide {
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
 	}
 	if o.TLS != nil {
-		o.TLS.NextProtos = []string{"h2", "http/1.1"}
-		w.http.DialTLSContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return w.dial(ctx, o.TLS) }
+		w.tls = o.TLS.Clone()
+		w.tls.NextProtos = []string{"h2", "http/1.1"}
+		w.http.DialTLSContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return w.dialHTTP2(ctx) }
 	}
 	w.http.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return w.dial(ctx, nil) }
 	return w
@@ -65,6 +76,52 @@ func (w *wide) dial(ctx context.Context, config *tls.Config) (net.Conn, error) {
 		return nil, dialFault(ctx, err)
 	}
 	return c.Conn, nil
+}
+
+var errNoHTTP2 = errors.New("the upstream speaks HTTP/1.1")
+
+// dialHTTP2 connects to an upstream that speaks HTTP/2, or fails.
+func (w *wide) dialHTTP2(ctx context.Context) (net.Conn, error) {
+	c, err := w.dial(ctx, w.tls)
+	if err != nil {
+		return nil, err
+	}
+	if secure, ok := c.(*tls.Conn); ok && secure.ConnectionState().NegotiatedProtocol == "h2" {
+		w.spoken.Store(overHTTP2)
+		return c, nil
+	}
+	w.spoken.Store(overHTTP1)
+	_ = c.Close() // nothing is owed to the other side
+	return nil, unreachable(errNoHTTP2)
+}
+
+// speaks reports whether a call is to go over wide. What the upstream speaks only a
+// handshake says, so the first call makes a connection to find out. An upstream that
+// does not any more fails one call, which it has not seen.
+func (w *wide) speaks(ctx context.Context, req *pipeline.Request) (bool, error) {
+	if w == nil || w.tls == nil || w.spoken.Load() != unknown {
+		return w != nil && w.spoken.Load() != overHTTP1, nil
+	}
+	if err := pipeline.Cause(ctx); err != nil {
+		return false, abandoned(err)
+	}
+	wait := limits(req.Wait, w.o)
+	if wait.Total > 0 {
+		wait.FirstByte = min(wait.FirstByte, wait.Total)
+	}
+	within, stop := context.WithTimeout(ctx, wait.FirstByte)
+	defer stop()
+	c, err := w.dialHTTP2(within)
+	switch {
+	case err == nil:
+		_ = c.Close() // nothing is owed to the other side
+		return true, nil
+	case errors.Is(err, errNoHTTP2):
+		return false, nil
+	case pipeline.Cause(ctx) != nil:
+		return false, abandoned(pipeline.Cause(ctx))
+	}
+	return false, err
 }
 
 // counted is a TCP connection that limits its writes and tells of its end.

@@ -228,3 +228,40 @@ func frames(c net.Conn, answer func(w *http2.Framer, stream uint32, body string)
 		}
 	}
 }
+
+// An upstream that does not speak HTTP/2 is called as if nobody had asked for it: what
+// net/http would let pass is refused, and what comes behind an answer is nobody's.
+func TestHTTP1InPlaceOfHTTP2(t *testing.T) {
+	server, client := certificate(t, "127.0.0.1", time.Now().Add(time.Hour))
+	f := func(answer, wantBody, wantCode string) {
+		t.Helper()
+		c := newClient(t, Options{Address: serve(t, overTLS(server, always(answer))), TLS: client, HTTP2: true})
+		for range 20 {
+			if body, err := fetch(c, newExchange(t, "POST", "{}")); body != wantBody || code(err) != wantCode {
+				t.Fatalf("%q: got %q, %v", answer, body, err)
+			}
+		}
+	}
+	const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+	f(ok, "ok", "")
+	f("HTTP/1.1 200 OK\nContent-Length: 2\r\n\r\nok", "", "upstream_protocol")
+	f(ok+"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nforeign", "ok", "")
+
+	// One that has spoken it before fails a call, and no more.
+	c := newClient(t, Options{Address: serve(t, overTLS(server, always(ok))), TLS: client, HTTP2: true})
+	c.wide.spoken.Store(overHTTP2)
+	for _, want := range []string{"upstream_unreachable", "", ""} {
+		if _, err := fetch(c, newExchange(t, "POST", "{}")); code(err) != want {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+
+	// A client that leaves while the upstream makes up its mind is let go.
+	c = newClient(t, Options{Address: serve(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }), TLS: client, HTTP2: true})
+	ex := newExchange(t, "POST", "{}")
+	time.AfterFunc(20*time.Millisecond, func() { ex.Scope().Cancel(pipeline.ErrClientGone) })
+	if _, err := fetch(c, ex); !pipeline.Gone(ex.Context(), err) {
+		t.Errorf("got %v", err)
+	}
+	settle(t, "connections to be closed", func() bool { open, _ := c.Counts(); return open == 0 })
+}

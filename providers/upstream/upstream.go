@@ -34,9 +34,10 @@ type Options struct {
 	// is taken from Address when it holds none.
 	TLS *tls.Config
 	// HTTP2 makes calls through net/http, which speaks HTTP/2 where the
-	// upstream offers it during the TLS handshake, and HTTP/1.1 elsewhere.
-	// Over HTTP/1.1 it is less strict, and it writes to the standard log what
-	// an upstream sends unasked.
+	// upstream offers it during the TLS handshake. Where it does not, they are made as
+	// without. A plain connection, over which nobody offers it, is net/http's too: that is
+	// less strict, writes to the standard log what an upstream sends unasked, and is for
+	// tests to compare with.
 	HTTP2 bool
 
 	// Connect bounds dialing, the TLS handshake included; 5 seconds.
@@ -133,9 +134,7 @@ func New(o Options) (*Client, error) {
 		if o.TLS.ServerName == "" {
 			o.TLS.ServerName, _, _ = net.SplitHostPort(o.Address) // validated above
 		}
-		if !o.HTTP2 {
-			o.TLS.NextProtos = []string{"http/1.1"}
-		}
+		o.TLS.NextProtos = []string{"http/1.1"}
 		if o.TLS.ClientSessionCache == nil {
 			o.TLS.ClientSessionCache = tls.NewLRUClientSessionCache(64)
 		}
@@ -193,7 +192,11 @@ func (c *Client) RoundTripLines(ctx context.Context, req *pipeline.Request, line
 // roundTrip takes the fields from lines, unless there are none.
 func (c *Client) roundTrip(ctx context.Context, req *pipeline.Request, lines []byte, resp *pipeline.Response) error {
 	resp.CloseBody()
-	if c.wide != nil {
+	wide, err := c.wide.speaks(ctx, req)
+	if err != nil {
+		return err
+	}
+	if wide {
 		if err := c.wide.roundTrip(ctx, req, resp); err != nil {
 			resp.Header.Reset()
 			return err
@@ -222,10 +225,11 @@ func (c *Client) Close() error {
 }
 
 // Counts reports how many connections are open, and how many of them are idle.
-// With Options.HTTP2 the latter is not known, and 0.
+// Of those for HTTP/2 the latter is not known, and 0.
 func (c *Client) Counts() (open, idle int) {
+	open, idle = c.pool.counts()
 	if c.wide != nil {
-		return int(c.wide.open.Load()), 0
+		open += int(c.wide.open.Load())
 	}
-	return c.pool.counts()
+	return open, idle
 }
