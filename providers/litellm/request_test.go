@@ -1,6 +1,7 @@
 package litellm
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"slices"
@@ -131,9 +132,9 @@ func TestRequestHeader(t *testing.T) {
 		c.Headers = map[string]config.Secret{"x-team": "gateway"}
 		tr := &transport{header: "200\nContent-Type: application/json", pieces: []string{"{}"}}
 		ex := exchange(op, chatBody)
-		for _, line := range sent {
-			name, value, _ := strings.Cut(line, ": ")
-			ex.Request.Header.Add(name, value)
+		head := "POST " + paths[op] + " HTTP/1.1\r\nHost: h\r\n" + strings.Join(append([]string{"Content-Type: application/json"}, sent...), "\r\n") + "\r\n\r\n"
+		if err := ex.Request.Header.Read(bufio.NewReader(strings.NewReader(head))); err != nil {
+			t.Fatal(err)
 		}
 		p := build(t, c)
 		asLines := call{p: p, op: op}
@@ -190,6 +191,7 @@ func TestRequestHeader(t *testing.T) {
 	dropped("X_Underscore: 1", "X-Under_score: 1")
 	dropped("Origin: https://a", "Referer: https://a", "Sec-Fetch-Mode: cors")
 	dropped("X-Secret-Hop: 1", "Connection: x-secret-hop, close")
+	dropped("X-Secret-Hop: 1", "X-Hop: 2", "Connection: x-secret-hop", "Connection: keep-alive, x-hop")
 	dropped("Connection: authorization, x-team, host, content-length, user-agent")
 	only := func(lines ...string) { // where the body is not read
 		t.Helper()
