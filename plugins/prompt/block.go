@@ -99,7 +99,7 @@ func entry(p *pipeline.Passage, n, left int, first bool) (text string, cost int)
 		head += " (" + doc + ")"
 	}
 	head += "\n"
-	body := strings.TrimSpace(clean(p.Text))
+	body := clean(p.Text)
 	if body == "" {
 		return "", 0
 	}
@@ -114,7 +114,7 @@ func entry(p *pipeline.Passage, n, left int, first bool) (text string, cost int)
 	if rest < leastPart {
 		return "", 0
 	}
-	p.Text = strings.TrimSpace(rag.Fit(body, rest)) + " …"
+	p.Text = strings.TrimRight(rag.Fit(body, rest), " \t\n") + " …"
 	text = head + p.Text + "\n\n"
 	return text, rag.Tokens(text)
 }
@@ -143,7 +143,7 @@ func factLines(g *pipeline.Subgraph, limit int) (string, pipeline.Subgraph) {
 	have := map[string]bool{}
 	for i := range g.Relations {
 		r := &g.Relations[i]
-		line := name(r.Src) + " -[" + cleanLine(r.Type) + "]-> " + name(r.Dst) + properties(r.Props) + "\n"
+		line := clean(name(r.Src)) + " -[" + cleanLine(r.Type) + "]-> " + name(r.Dst) + properties(r.Props) + "\n"
 		cost := rag.Tokens(line)
 		if cost > limit {
 			continue
