@@ -222,6 +222,49 @@ func TestAzureKey(t *testing.T) {
 	}
 }
 
+// Organization and project are the gateway's to name, unless it names none.
+func TestAccount(t *testing.T) {
+	f := func(organization, project string, headers map[string]config.Secret, want string) {
+		t.Helper()
+		c := settings("http://h/v1")
+		c.Organization, c.Project, c.Headers = organization, project, headers
+		tr := &transport{header: "200", pieces: []string{"{}"}}
+		ex := exchange(pipeline.OpChat, chatBody)
+		ex.Request.Header.Set("Openai-Organization", "client's")
+		ex.Request.Header.Set("Openai-Project", "client's")
+		ask(t, tr.onto(build(t, c)), ex)
+		if got := string(tr.request.Peek("Openai-Organization")) + " " + string(tr.request.Peek("Openai-Project")); got != want {
+			t.Errorf("sent %q, want %q", got, want)
+		}
+	}
+	f("", "", nil, "client's client's")
+	f("ours", "", nil, "ours client's")
+	f("", "ours", nil, "client's ours")
+	f("ours", "ours", map[string]config.Secret{"openai-project": "written out"}, "ours written out")
+}
+
+// An address without a port has that of its scheme.
+func TestAddress(t *testing.T) {
+	f := func(base, address, host string, secure bool) {
+		t.Helper()
+		e, err := parseBase(base)
+		if err != nil || e.address != address || e.host != host || e.secure != secure {
+			t.Errorf("%s is at %+v, %v; want %s", base, e, err, address)
+		}
+	}
+	f("http://h/v1", "h:80", "h", false)
+	f("https://h/v1", "h:443", "h", true)
+	f("HTTPS://h/v1", "h:443", "h", true)
+	f("https://h:8443", "h:8443", "h:8443", true)
+	f("http://[::1]/v1", "[::1]:80", "[::1]", false)
+	f("https://[::1]:1/v1", "[::1]:1", "[::1]:1", true)
+	for _, bad := range []string{"h/v1", "ftp://h", "https:///v1", "https://u@h", "https://h#", "https://h/v1#f", "https://h//v1", "https://h:x"} {
+		if _, err := parseBase(bad); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
+}
+
 func TestBody(t *testing.T) {
 	f := func(target *pipeline.Target, model *pipeline.Model, body, want string) {
 		t.Helper()
