@@ -116,10 +116,23 @@ func TestChatIsScannedOncePerBody(t *testing.T) {
 	}
 	f(`{"model":"a"}`, "a")
 	f(`{"model":"b"}`, "b")
-	ex.Request.Body = []byte(`{"model":`)
+	good := []byte(`{"model":"c"} `)
+	ex.Request.Body = good
+	for _, bad := range [][]byte{[]byte(`{"model":"d","model":"e"}`), good[:12]} {
+		ex.Request.Body = bad
+		_, err := ex.Chat()
+		if e, ok := errors.AsType[*Error](err); !ok || e.Status != 400 || e.Code != "invalid_json" || e.Fault != CallerFault {
+			t.Errorf("%s: %v", bad, err)
+		}
+		ex.Request.Body = good
+		if view, err := ex.Chat(); err != nil || string(view.Model()) != "c" {
+			t.Errorf("after %s: %v", bad, err)
+		}
+	}
+	ex.Request.Body = []byte(`{"model":"d","model":"e"}`)
 	_, err := ex.Chat()
-	if e, ok := errors.AsType[*Error](err); !ok || e.Status != 400 || e.Code != "invalid_json" {
-		t.Errorf("broken JSON: %v", err)
+	if e, ok := errors.AsType[*Error](err); !ok || e.Param != "model" {
+		t.Errorf("the error names no parameter: %v", err)
 	}
 }
 
@@ -271,13 +284,25 @@ func TestFaults(t *testing.T) {
 	f(ErrHurried, TimeoutFault)
 	f(Fail(400, "x", io.EOF), CallerFault)
 	f(Fail(408, "x", io.EOF), TimeoutFault)
-	f(Fail(429, "x", io.EOF), OverloadFault)
+	f(Fail(504, "x", io.EOF), TimeoutFault)
+	for _, status := range []int{429, 503, 529} {
+		f(Fail(status, "x", io.EOF), OverloadFault)
+	}
+	f(Fail(499, "x", io.EOF), CallerFault)
 	for _, status := range []int{401, 402, 403, 407, 421, 425, 426} { // of the gateway, not of its client
 		f(Fail(status, "x", io.EOF), UpstreamFault)
 	}
 	f(Fail(500, "x", io.EOF), UpstreamFault)
 	f(&Error{Status: 400, Fault: PolicyFault}, PolicyFault)
 	f(Fail(200, "x", io.EOF), NoFault)
+	for status, want := range map[int]string{
+		400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+		429: "rate_limit_error", 499: "invalid_request_error", 500: "server_error", 503: "server_error",
+	} {
+		if got := TypeOfStatus(status); got != want {
+			t.Errorf("an error of status %d is of type %s, want %s", status, got, want)
+		}
+	}
 	for fault, want := range map[Fault]bool{NoFault: false, CallerFault: false, PolicyFault: false, OverloadFault: true, TimeoutFault: true, UpstreamFault: true, GatewayFault: false} {
 		if fault.Retryable() != want {
 			t.Errorf("%v: %v", fault, !want)

@@ -53,14 +53,17 @@ func appendAccess(b []byte, j *job, took time.Duration) []byte {
 	b = append(b, level...)
 	b = append(b, `","msg":"request","request_id":"`...)
 	b = append(b, j.id...)
-	b = append(b, `","method":"`...)
-	b = append(b, j.ctx.Request.Header.Method()...)
-	b = append(b, `","path":`...)
-	path := j.ctx.Request.Header.RequestURI()
-	if i := bytes.IndexByte(path, '?'); i >= 0 {
-		path = path[:i]
+	b = append(b, '"')
+	if j.ctx != nil {
+		b = append(b, `,"method":"`...)
+		b = append(b, j.ctx.Request.Header.Method()...)
+		b = append(b, `","path":`...)
+		path := j.ctx.Request.Header.RequestURI()
+		if i := bytes.IndexByte(path, '?'); i >= 0 {
+			path = path[:i]
+		}
+		b = chat.AppendString(b, string(path[:min(len(path), 512)]))
 	}
-	b = chat.AppendString(b, string(path[:min(len(path), 512)]))
 	b = append(b, `,"status":`...)
 	b = strconv.AppendInt(b, int64(j.status), 10)
 	b = append(b, `,"bytes":`...)

@@ -103,12 +103,21 @@ func (s *Server) refused(ctx *fasthttp.RequestCtx, err error) {
 	e := refusal(ctx, err)
 	ctx.Response.Reset()
 	setError(ctx, e)
-	ctx.Response.Header.SetBytesV("X-Request-Id", requestID(nil, nil))
+	id := requestID(nil, nil)
+	ctx.Response.Header.SetBytesV("X-Request-Id", id)
 	if c, ok := ctx.Conn().(*conn); ok {
 		c.owed.Store(true)
 		ctx.Response.SkipBody = c.bodiless()
 	}
-	s.metrics.requests.WithLabelValues("none", fmt.Sprintf("%dxx", ctx.Response.StatusCode()/100)).Inc()
+	s.note(&job{id: id, status: ctx.Response.StatusCode(), sent: int64(len(ctx.Response.Body())), code: e.Code})
+}
+
+// note counts and logs what was answered without being served. Its job has a ctx only
+// if the head was read.
+func (s *Server) note(j *job) {
+	j.began = time.Now()
+	s.metrics.requests.WithLabelValues("none", fmt.Sprintf("%dxx", j.status/100)).Inc()
+	s.access.write(j, 0)
 }
 
 var (
@@ -136,12 +145,24 @@ func refusal(ctx *fasthttp.RequestCtx, err error) *pipeline.Error {
 
 // expect judges a request that asks before it sends its body.
 func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
+	id := requestID(nil, ctx.Request.Header.Peek("X-Request-Id"))
+	ctx.Response.Header.SetBytesV("X-Request-Id", id)
+	e := s.unexpected(ctx)
+	if e == nil {
+		return fasthttp.StatusContinue
+	}
+	setError(ctx, e)
+	status := ctx.Response.StatusCode()
+	s.note(&job{ctx: ctx, id: id, status: status, sent: int64(len(ctx.Response.Body())), code: e.Code})
+	return status
+}
+
+// unexpected is why the body of a request is not wanted; nil if it is.
+func (s *Server) unexpected(ctx *fasthttp.RequestCtx) *pipeline.Error {
 	limits := &s.site.Load().snap.Server.Limits
-	ctx.Response.Header.SetBytesV("X-Request-Id", requestID(nil, ctx.Request.Header.Peek("X-Request-Id")))
 	t, err := canonical(ctx.Request.Header.RequestURI())
 	if err != nil {
-		setError(ctx, asError(err))
-		return ctx.Response.StatusCode()
+		return asError(err)
 	}
 	t.complete()
 	most := int64(limits.MaxUpload)
@@ -150,8 +171,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 	}
 	if c, ok := ctx.Conn().(*conn); ok && c.size() > most {
 		c.owed.Store(true)
-		setError(ctx, refuse(413, "request_too_large", "", fmt.Errorf("the request body is larger than %d bytes", most)))
-		return 413
+		return refuse(413, "request_too_large", "", fmt.Errorf("the request body is larger than %d bytes", most))
 	}
-	return fasthttp.StatusContinue
+	return nil
 }

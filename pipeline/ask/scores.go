@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 
 	"github.com/headrace/headrace/pipeline"
@@ -42,7 +41,7 @@ func Scores(answer []byte, n, want int) ([]float32, error) {
 			raw = chat.Get(item, "score")
 		}
 		score, err := strconv.ParseFloat(string(raw), 32)
-		if err != nil || math.IsInf(score, 0) || math.IsNaN(score) {
+		if err != nil {
 			return nil, unusable(fmt.Sprintf("document %d has no score", at))
 		}
 		scores[at], seen[at] = float32(score), true

@@ -143,7 +143,7 @@ func TestFailures(t *testing.T) {
 		return &pipeline.Error{Status: 503, Code: "circuit_open", Fault: pipeline.OverloadFault, RetryAfter: after}
 	}
 	soon, late := open(time.Second), open(time.Minute)
-	refused := &pipeline.Error{Status: 502, Code: "upstream_unreachable", Fault: pipeline.UpstreamFault}
+	busy := &pipeline.Error{Status: 429, Fault: pipeline.OverloadFault}
 	invalid := &pipeline.Error{Status: 400, Code: "context_length_exceeded"}
 	vague := &pipeline.Error{Code: "vague"}
 	never := attempt.Plan{After: -1}
@@ -154,6 +154,12 @@ func TestFailures(t *testing.T) {
 	f(never, 429, nil, 2, &candidate{status: 429}, &candidate{err: errDown})
 	f(never, 429, nil, 3, &candidate{err: errDown}, &candidate{status: 429}, &candidate{err: soon})
 	f(never, 0, soon, 3, &candidate{err: late}, &candidate{err: soon}, &candidate{err: late})
+	f(never, 0, late, 3, &candidate{err: errDown}, &candidate{err: late}, &candidate{status: 503})
+	f(never, 503, nil, 3, &candidate{err: errDown}, &candidate{status: 503, retry: "5"}, &candidate{status: 500})
+	f(never, 502, nil, 3, &candidate{status: 502, retry: "5"}, &candidate{err: soon}, &candidate{status: 500})
+	f(never, 0, busy, 3, &candidate{err: errDown}, &candidate{status: 503, retry: "5"}, &candidate{err: busy})
+	// Of those that say nothing, the preferred one, whichever failed first.
+	f(attempt.Plan{After: 10 * ms}, 0, errDown, 2, &candidate{wait: 50 * ms, err: errDown}, &candidate{wait: 10 * ms, err: other})
 	f(attempt.Plan{After: 10 * ms}, 429, nil, 2, &candidate{wait: 20 * ms, err: errDown}, &candidate{wait: 30 * ms, status: 429})
 	f(attempt.Plan{After: 10 * ms}, 429, nil, 2, &candidate{wait: 50 * ms, err: errDown}, &candidate{wait: 30 * ms, status: 429})
 	// The plan bounds them.
@@ -162,13 +168,17 @@ func TestFailures(t *testing.T) {
 	// Errors that no other upstream would mend.
 	f(never, 0, invalid, 1, &candidate{err: invalid}, &candidate{whole: "b"})
 	f(never, 0, vague, 1, &candidate{err: vague}, &candidate{whole: "b"})
+	f(attempt.Plan{After: 10 * ms}, 200, nil, 2, &candidate{wait: 50 * ms, whole: "a"}, &candidate{wait: 10 * ms, err: vague})
 	f(never, 0, context.Canceled, 1, &candidate{err: context.Canceled}, &candidate{whole: "b"})
 	// What must not run twice: only if it has not run at all.
 	once := attempt.Plan{After: ms, Once: true}
 	f(once, 200, nil, 1, &candidate{wait: time.Second}, &candidate{whole: "b"})
 	f(once, 0, errDown, 1, &candidate{err: errDown}, &candidate{whole: "b"})
 	f(once, 503, nil, 1, &candidate{status: 503}, &candidate{whole: "b"})
-	f(once, 200, nil, 2, &candidate{err: refused}, &candidate{whole: "b"})
+	for _, code := range []string{"upstream_unreachable", "upstream_tls", "circuit_open", "overloaded"} {
+		unsent := &pipeline.Error{Status: 502, Code: code, Fault: pipeline.UpstreamFault}
+		f(once, 200, nil, 2, &candidate{err: unsent}, &candidate{whole: "b"})
+	}
 	for _, status := range []int{401, 402, 403, 429} {
 		f(once, 200, nil, 2, &candidate{status: status}, &candidate{whole: "b"})
 	}

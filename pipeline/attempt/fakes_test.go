@@ -19,6 +19,7 @@ type candidate struct {
 	wait   time.Duration // until the header, or the failure
 	err    error
 	status int     // of the answer; 0 stands for 200
+	retry  string  // its Retry-After
 	whole  string  // the answer, unless events are given
 	events []event // the stream's
 	coding string  // of the stream
@@ -55,6 +56,9 @@ func (c *candidate) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipelin
 	if c.status != 0 {
 		ex.Response.Header.SetStatusCode(c.status)
 		ex.Response.Fault = pipeline.FaultOfStatus(c.status)
+	}
+	if c.retry != "" {
+		ex.Response.Header.Set("Retry-After", c.retry)
 	}
 	if c.events == nil {
 		ex.Response.SetBody([]byte(c.whole))

@@ -104,6 +104,7 @@ func TestScanRefuses(t *testing.T) {
 	f(`{"model":"a","STREAM":true}`, 13, "STREAM", `write "stream"`)
 	f(`{"\u017ftream":true}`, 1, "ſtream", `write "stream"`)
 	f(`{"max_toKens":1}`, 1, "max_toKens", `write "max_tokens"`)
+	f(`{"max_to\u212aens":1}`, 1, "max_to\u212aens", `write "max_tokens"`) // the sign for kelvin
 	f(`{"`+strings.Repeat("é", 50)+`":1,"`+strings.Repeat("é", 50)+`":1}`, 106, strings.Repeat("é", 32)+"…", strings.Repeat("é", 32)+"…")
 }
 

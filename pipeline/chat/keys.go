@@ -100,9 +100,9 @@ func disguised(key []byte) (known string, ok bool) {
 			// Two letters that are not ASCII fold to ones that are.
 			var r rune
 			switch r, n = utf8.DecodeRune(key[i:]); r {
-			case 'K':
+			case '\u212a': // kelvin: as a letter it looks like K, and some editors make it one
 				c = 'k'
-			case 'ſ':
+			case '\u017f': // the long s
 				c = 's'
 			default:
 				return "", false

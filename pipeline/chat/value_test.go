@@ -34,8 +34,12 @@ func TestValues(t *testing.T) {
 	f(string(Get(raw, "b", "c\n")), "true")
 	f(Get(raw, "b", "d") == nil, true)
 	f(Get(raw, "d", "e") == nil, true)
+	f(string(Get([]byte("\r\t{\t\"a\"\r:\t1\r,\n\"b\"\t:\r[\t2\r]\t}"), "b")), "[\t2\r]")
 	n, ok := Int(Get(raw, "d"))
 	f(n, int64(-12))
+	f(ok, true)
+	n, ok = Int([]byte("-109876543210987654")) // 18 digits fit, whichever they are
+	f(n, int64(-109876543210987654))
 	f(ok, true)
 	for _, bad := range []string{"", "-", "1.0", "1e3", "null", `"1"`, "1234567890123456789"} {
 		_, ok = Int([]byte(bad))
@@ -53,6 +57,8 @@ func TestValues(t *testing.T) {
 	s, ok := Text([]byte(`"a\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00\ud83dx\ude00"`))
 	f(s, "a\"\\/\b\f\n\r\té😀\ufffdx\ufffd")
 	f(ok, true)
+	s, _ = Text([]byte(`"\ud83d\nde00 \ud83d-ude00 \ud83d\ud83d\ude00"`)) // only an escape is the other half
+	f(s, "\ufffd\nde00 \ufffd-ude00 \ufffd😀")
 	for range Array(raw) {
 		t.Error("an object has elements")
 	}

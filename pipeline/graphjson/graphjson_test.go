@@ -2,6 +2,7 @@ package graphjson
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 
 	"github.com/headrace/headrace/pipeline"
@@ -76,8 +77,61 @@ func TestStore(t *testing.T) {
 	g.Edges[0].Dst = "b"
 	mentions := g.Write(Source{Tenant: "t", Collection: "kb", DocID: "d", ChunkID: "c"}).Mentions
 	id := pipeline.PointID("t", "kb", "d", "c", 7)
+	if g.Edges[0].Src = "c"; len(g.Write(Source{DocID: "d", ChunkID: "c"}).Mentions) != 3 || g.Write(Source{ChunkID: "c"}).Mentions != nil {
+		t.Error("the chunk does not mention all that its graph names, or there is none")
+	}
 	if len(mentions) != 2 || mentions[0] != (pipeline.Mention{PointID: id, DocID: "d", Entity: "a"}) || mentions[1].PointID != id || mentions[1].Entity != "b" {
 		t.Errorf("%+v", mentions)
+	}
+}
+
+// Validate holds a graph to the schema, wherever it comes from.
+func TestValidate(t *testing.T) {
+	node := Node{ID: "a", Type: "T", Props: []Prop{{"k", json.RawMessage("1")}}}
+	edge := Edge{Src: "a", Dst: "b", Type: "R", Props: []Prop{{"k", json.RawMessage(`"v"`)}}}
+	f := func(want string, change func(g *Graph)) {
+		t.Helper()
+		g := &Graph{Nodes: []Node{node, node}, Edges: []Edge{edge, edge}}
+		change(g)
+		got := ""
+		if err := g.Validate(); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	props := func(key, value string) []Prop { return []Prop{{key, json.RawMessage(value)}} }
+	f("", func(*Graph) {})
+	f("", func(g *Graph) {
+		g.Nodes, g.Edges = slices.Repeat(g.Nodes, MaxNodes/2), slices.Repeat(g.Edges, MaxEdges/2)
+	})
+	f("the graph has 5002 nodes and 2 edges; at most 5000 and 10000 are taken", func(g *Graph) { g.Nodes = slices.Repeat(g.Nodes, MaxNodes/2+1) })
+	f("the graph has 2 nodes and 10002 edges; at most 5000 and 10000 are taken", func(g *Graph) { g.Edges = slices.Repeat(g.Edges, MaxEdges/2+1) })
+	f("nodes[1] has no id or no type", func(g *Graph) { g.Nodes[1].ID = "" })
+	f("nodes[1] has no id or no type", func(g *Graph) { g.Nodes[1].Type = "" })
+	f("nodes[1] has a property without a key", func(g *Graph) { g.Nodes[1].Props = props("", "1") })
+	f(`nodes[1] has the property "k" whose value is a list or an object`, func(g *Graph) { g.Nodes[1].Props = props("k", "[1]") })
+	f("edges[1] has no src, no dst or no type", func(g *Graph) { g.Edges[1].Src = "" })
+	f("edges[1] has no src, no dst or no type", func(g *Graph) { g.Edges[1].Dst = "" })
+	f("edges[1] has no src, no dst or no type", func(g *Graph) { g.Edges[1].Type = "" })
+	f("edges[1] has a property without a key", func(g *Graph) { g.Edges[1].Props = props("", "1") })
+	f(`edges[1] has the property "k" whose value is a list or an object`, func(g *Graph) { g.Edges[1].Props = props("k", `{"a":1}`) })
+}
+
+// A subgraph shows each entity once, by the name that it has, and every relation.
+func TestOf(t *testing.T) {
+	named := []pipeline.Prop{{Key: "name", Value: []byte(`"own"`)}}
+	g := Of(map[string]*pipeline.Entity{
+		"a": {ID: "a", Type: "T", Name: "A"}, "b": {ID: "b", Type: "U", Name: "B", Props: named}, "c": {ID: "c", Type: "V"}, "d": {ID: "d"},
+	}, []pipeline.Relation{
+		{Src: "a", Dst: "b", Type: "R", Props: []pipeline.Prop{{Key: "k", Value: []byte("1")}}}, {Src: "b", Dst: "c", Type: "R"}, {Src: "c", Dst: "gone", Type: "S"},
+	})
+	got, _ := json.Marshal(g)
+	const want = `{"nodes":[{"id":"a","type":"T","props":[{"key":"name","value":"A"}]},{"id":"b","type":"U","props":[{"key":"name","value":"own"}]},{"id":"c","type":"V","props":[]}],` +
+		`"edges":[{"src":"a","dst":"b","type":"R","props":[{"key":"k","value":1}]},{"src":"b","dst":"c","type":"R","props":[]},{"src":"c","dst":"gone","type":"S","props":[]}]}`
+	if string(got) != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"strings"
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/chat"
@@ -27,10 +26,7 @@ var (
 // Find returns the JSON object or list in what a model said: the whole of it,
 // the inside of a fenced block, or the first between other words.
 func Find(said string) (json.RawMessage, error) {
-	b := []byte(strings.TrimSpace(said))
-	if chat.Valid(b) == nil && len(b) > 0 && (b[0] == '{' || b[0] == '[') {
-		return b, nil
-	}
+	b := []byte(said)
 	// An object that is cut off, or no JSON, may be followed by a whole one. A list
 	// behind it may be its own, such as its nodes without its edges.
 	broken := false

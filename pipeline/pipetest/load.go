@@ -2,6 +2,7 @@ package pipetest
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/headrace/headrace/pipeline/config"
@@ -39,3 +40,26 @@ type fixed[T any] struct{ value func() T }
 
 // Build implements config.Builder.
 func (f fixed[T]) Build(context.Context, config.Env) (T, error) { return f.value(), nil }
+
+// Metrics returns what the components of s count, by name and the values of the
+// labels that they set: "headrace_cache_requests_total hit".
+func Metrics(t testing.TB, s *config.Snapshot) map[string]float64 {
+	t.Helper()
+	families, err := s.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			words := []string{f.GetName()}
+			for _, l := range m.Label {
+				if l.GetName() != "component" { // which the loader sets
+					words = append(words, l.GetValue())
+				}
+			}
+			all[strings.Join(words, " ")] += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+	}
+	return all
+}

@@ -2,7 +2,6 @@ package rag
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 
@@ -231,7 +230,7 @@ func (p *filterParser) value(field string, v []byte) (pipeline.Value, error) {
 	if b, ok := chat.Bool(v); ok {
 		return pipeline.Value{Kind: pipeline.BoolValue, Bool: b}, nil
 	}
-	if n, err := strconv.ParseFloat(string(v), 64); err == nil && !math.IsInf(n, 0) {
+	if n, err := strconv.ParseFloat(string(v), 64); err == nil {
 		return pipeline.Value{Kind: pipeline.NumberValue, Number: n}, nil
 	}
 	return pipeline.Value{}, p.bad("a value of %q is a string, a number or true or false", field)
@@ -249,7 +248,7 @@ func (p *filterParser) between(field string, raw []byte) (pipeline.Condition, er
 			continue
 		}
 		n, err := strconv.ParseFloat(string(v), 64)
-		if err != nil || v[0] == '"' || math.IsInf(n, 0) {
+		if err != nil {
 			return pipeline.Condition{}, p.bad("%s of %q is a number", k, field)
 		}
 		*side, empty = &n, false

@@ -14,7 +14,7 @@ import (
 func TestFilter(t *testing.T) {
 	p := &pipeline.Passage{
 		DocID: "d1", ChunkID: "c1",
-		Metadata: []byte(`{"lang":"en","year":2024,"draft":false,"tags":["a","b"],"author":{"name":"Ann"}}`),
+		Metadata: []byte(`{"lang":"en","year":2024,"draft":false,"tags":["a","b"],"author":{"name":"Ann"},"none":"","zero":0,"nothing":null}`),
 	}
 	f := func(filter string, want bool) {
 		t.Helper()
@@ -46,16 +46,42 @@ func TestFilter(t *testing.T) {
 	f(`{"doc_id":"d2"}`, false)
 	f(`{"year":{"gte":2024,"lt":2025}}`, true)
 	f(`{"year":{"gt":2024}}`, false)
+	f(`{"year":{"gt":2023}}`, true)
+	f(`{"year":{"gte":2025}}`, false)
+	f(`{"year":{"lt":2024}}`, false)
+	f(`{"year":{"lt":2025}}`, true)
+	f(`{"year":{"lte":2023}}`, false)
+	f(`{"year":{"lte":2024,"gt":null}}`, true)
+	f(`{"year":{"gt":2020,"lte":2023}}`, false)
+	f(`{"author":{"gt":-1}}`, false)
+	// A value meets none of another kind.
+	f(`{"none":0}`, false)
+	f(`{"none":false}`, false)
+	f(`{"draft":""}`, false)
+	f(`{"draft":0}`, false)
+	f(`{"zero":""}`, false)
+	f(`{"zero":false}`, false)
+	f(`{"author":0}`, false)
+	f(`{"author":""}`, false)
+	f(`{"nothing":0}`, false)
+	f(`{"chunk_id":"c2"}`, false)
+	f(`{"chunk_id":0}`, false)
 	f(`{"lang":{"gt":1}}`, false)
 	f(`{"must":[{"key":"lang","match":{"value":"en"}}]}`, true)
 	f(`{"must":{"key":"lang","match":{"value":"en"}}}`, true)
 	f(`{"must":[{"key":"lang","match":{"any":["de","en"]}}]}`, true)
 	f(`{"must":[{"key":"lang","match":{"except":["de","en"]}}]}`, false)
+	f(`{"must":[{"key":"lang","match":{"except":["de"]}}]}`, true)
 	f(`{"must_not":[{"key":"lang","match":{"value":"en"}}]}`, false)
 	f(`{"must_not":[{"key":"missing","match":{"value":"en"}}]}`, true)
 	f(`{"should":[{"key":"lang","match":{"value":"de"}},{"key":"year","range":{"lte":2024}}]}`, true)
 	f(`{"should":[{"key":"lang","match":{"value":"de"}}],"must":null}`, false)
 	f(`{"must":[{"should":[{"key":"lang","match":{"value":"de"}},{"key":"lang","match":{"value":"en"}}]}]}`, true)
+	// As much as there may be.
+	f(`{"year":[`+strings.Repeat("1,", 255)+`2024]}`, true)
+	f(`{"must":[`+strings.Repeat(`{"key":"lang","match":{"value":"en"}},`, 63)+`{"key":"year","match":{"value":1}}]}`, false)
+	f(strings.Repeat(`{"must":`, 5)+`{"key":"lang","match":{"value":"de"}}`+strings.Repeat("}", 5), false)
+	f(`{"`+strings.Repeat("x", 256)+`":1}`, false)
 }
 
 func TestBadFilter(t *testing.T) {
@@ -74,6 +100,13 @@ func TestBadFilter(t *testing.T) {
 	f(`{"lang":{"like":"e%"}}`)
 	f(`{"lang":{}}`)
 	f(`{"":"x"}`)
+	f(`{"` + strings.Repeat("x", 257) + `":1}`)
+	f(`{"a\u0000":1}`)
+	f(`{"lang":{"except":["e"]}}`)
+	f(`{"must":[{"key":"a","match":{"except":[]}}]}`)
+	f(`{"must":[{"key":"a","match":{"except":[null]}}]}`)
+	f(`{"year":{"gt":1e999}}`)
+	f(strings.Repeat(`{"must":`, 6) + `{"key":"lang","match":{"value":"de"}}` + strings.Repeat("}", 6))
 	f(`{"a\ud800":"x"}`) // stores take no half of a character
 	f(`{"a":"\udc00\ud800"}`)
 	f(`{"year":{"gt":"5"}}`)
@@ -91,7 +124,6 @@ func TestBadFilter(t *testing.T) {
 	f(`{"min_should":1,"must":[]}`)
 	f(`{"a":[` + strings.Repeat("1,", 256) + `1]}`)
 	f(`{"must":[` + strings.Repeat(`{"key":"a","match":{"value":1}},`, 64) + `{"key":"a","match":{"value":1}}]}`)
-	f(strings.Repeat(`{"must":`, 8) + `{"key":"a","match":{"value":1}}` + strings.Repeat("}", 8))
 }
 
 func FuzzFilter(f *testing.F) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -260,4 +261,58 @@ func TestContexts(t *testing.T) {
 	if c.Put("t", rag.NewContextID(), make([]byte, 1<<20)) {
 		t.Error("kept more than fits")
 	}
+}
+
+// keeper is an embedder that keeps vectors.
+type keeper struct {
+	ragtest.Embedder
+	forgot []string
+}
+
+func (k *keeper) Forget(texts []string, purpose pipeline.Purpose) {
+	k.forgot = append(k.forgot, fmt.Sprint(texts, purpose))
+}
+
+// The vector of a question that the store refuses for what it is is made anew the next
+// time; one whose search failed is as good as before.
+func TestRefusedVectors(t *testing.T) {
+	f := func(err error, want ...string) {
+		t.Helper()
+		k := &keeper{Embedder: ragtest.Embedder{Vector: func(string) []float32 { return []float32{1} }}}
+		s := &rag.Searcher{Store: &ragtest.Store{Fail: map[string]error{"dense": err}}, Embedder: k}
+		_, _ = s.Search(t.Context(), rag.SearchQuery{Text: "q", Mode: rag.Dense, Prefetch: 1, Keep: 1})
+		_ = s.Legs.Close()
+		if !slices.Equal(k.forgot, want) {
+			t.Errorf("%v: forgot %q, want %q", err, k.forgot, want)
+		}
+	}
+	asked := fmt.Sprint([]string{"q"}, pipeline.ForAsking)
+	f(nil)
+	f(pipeline.Fail(409, "dimension_mismatch", errors.New("x")), asked)
+	f(pipeline.Fail(400, "bad_vector", errors.New("x")), asked)
+	f(pipeline.Fail(409, "model_mismatch", errors.New("x")))
+	f(errors.New("down"))
+}
+
+// A score that is no number would make the order depend on where it stands.
+func TestRankNeedsNumbers(t *testing.T) {
+	f := func(score float64, want string) {
+		t.Helper()
+		by := ragtest.Reranker{Score: func(_, text string) float32 {
+			if text == "b" {
+				return float32(score)
+			}
+			return 1
+		}}
+		list := []pipeline.Passage{{ID: "a", Text: "a"}, {ID: "b", Text: "b"}}
+		got, err := rag.Rank(t.Context(), by, "q", list, 2, 2)
+		if ids(got) != want || (err == nil) != (want != "") {
+			t.Errorf("a score of %v: %s, %v", score, ids(got), err)
+		}
+	}
+	f(2, "b a")
+	f(1, "a b")
+	f(math.NaN(), "")
+	f(math.Inf(1), "")
+	f(math.Inf(-1), "")
 }

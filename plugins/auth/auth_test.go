@@ -154,6 +154,25 @@ func TestProblems(t *testing.T) {
 	f(Config{Keys: "a=canary", Clients: []Client{{Tenant: "b", Key: "canary"}}}, "clients[0] holds a key that an earlier entry holds already")
 }
 
+// Tenants and keys may be as long as they may be, and of every character that they may have.
+func TestLongest(t *testing.T) {
+	f := func(tenant, key string, ok bool) {
+		t.Helper()
+		if err := (Config{Clients: []Client{{Tenant: tenant, Key: config.Secret(key)}}}).Validate(); (err == nil) != ok {
+			t.Errorf("%q with %q: %v", tenant, key, err)
+		}
+	}
+	f("azAZ09-_.", "!~ ~!", true)
+	f(strings.Repeat("t", 64), strings.Repeat("k", maxKey), true)
+	f(strings.Repeat("t", 65), "k", false)
+	f("t", strings.Repeat("k", maxKey+1), false)
+	for _, c := range "/:@[`{ =" {
+		f("t"+string(c), "k", false)
+	}
+	f("t", "k\x7f", false)
+	f("t", " k", false)
+}
+
 func TestAllocatesNothing(t *testing.T) {
 	if raced() {
 		t.Skip("the race detector makes pools forget")

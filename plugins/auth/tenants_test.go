@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"log/slog"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -61,15 +62,46 @@ routes:
 	f(key, "", "expired_api_key", nil)
 }
 
-// A single tenant's keys may do everything.
-func TestOneTenant(t *testing.T) {
-	known, err := Config{Keys: "a=x,a=y"}.known()
-	if err != nil {
-		t.Fatal(err)
+// The keys of a single tenant may do everything but what their own entry leaves
+// out. As soon as there may be a second, what nobody has granted is kept from all.
+func TestPermissions(t *testing.T) {
+	f := func(settings, key string, want *pipeline.Policy) {
+		t.Helper()
+		ex := pipeline.Acquire(t.Context())
+		defer ex.Release()
+		ex.Request.Header.Set("X-Api-Key", key)
+		s := pipetest.Load(t, config.Registry{Plugin, pipetest.Fixed[pipeline.KeyOwners]("owners", owners{})},
+			"stores: { who: { owners: {} } }\nroutes: [ { name: test, match: { path: /v1/* }, chain: [ auth: "+settings+" ] } ]\n")
+		if err := s.Routes[0].Chain.Handle(ex.Context(), ex); err != nil {
+			t.Error(err)
+		}
+		if !reflect.DeepEqual(ex.Policy, want) {
+			t.Errorf("%s: %s may %+v, want %+v", settings, key, ex.Policy, want)
+		}
 	}
-	for _, c := range known {
-		if c.policy != nil {
-			t.Errorf("%+v", c.policy)
+	f(`{ keys: "a=x,a=y" }`, "x", nil)
+	f(`{ keys: "x" }`, "x", nil)
+	f(`{ keys: "a=x,b=y" }`, "x", &pipeline.Policy{})
+	f(`{ keys: "a=x", clients: [ { tenant: b, key: y } ] }`, "x", &pipeline.Policy{})
+	f(`{ keys: "a=x", clients: [ { tenant: b, key: y } ] }`, "y", &pipeline.Policy{})
+	f(`{ keys: "a=x", tenants: who }`, "x", &pipeline.Policy{})
+	f(`{ keys: "a=x", admin: boss }`, "x", &pipeline.Policy{})
+	f(`{ clients: [ { tenant: a, key: x, collections: [ kb ] } ] }`, "x", &pipeline.Policy{Collections: []string{"kb"}})
+	f(`{ clients: [ { tenant: a, key: x, scopes: [ graph:query ] } ] }`, "x", &pipeline.Policy{Scopes: []string{"graph:query"}})
+	f(`{ keys: "b=y", clients: [ { tenant: a, key: x, collections: [ kb ] } ] }`, "x", &pipeline.Policy{Collections: []string{"kb"}})
+}
+
+// What was refused is counted by what was wrong with the key.
+func TestMetrics(t *testing.T) {
+	s := pipetest.Load(t, config.Registry{Plugin, pipetest.Fixed[pipeline.KeyOwners]("owners", owners{})},
+		"stores: { who: { owners: {} } }\nroutes: [ { name: test, match: { path: /v1/* }, chain: [ auth: { keys: x, tenants: who } ] } ]\n")
+	for _, key := range []string{"x", "", "wrong", "wrong", "sk-acme-1", "sk-acme-2", "sk-acme-3"} {
+		_, _ = ask(t, s.Routes[0].Chain, "X-Api-Key: "+key)
+	}
+	got := pipetest.Metrics(t, s)
+	for reason, want := range map[string]float64{"missing": 1, "invalid": 2, "expired": 3} {
+		if n := got["headrace_auth_refused_total "+reason]; n != want {
+			t.Errorf("%v were refused as %s, want %v", n, reason, want)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/pipetest"
 )
 
 // Reaction: of many requests at once, those in flight fail, and not one more.
@@ -52,22 +53,7 @@ func TestMetrics(t *testing.T) {
 		_ = chain.Handle(ex.Context(), ex)
 		ex.Release()
 	}
-	all, err := s.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]float64{}
-	for _, family := range all {
-		for _, m := range family.Metric {
-			name := family.GetName()
-			for _, l := range m.Label {
-				if l.GetName() == "to" {
-					name += " " + l.GetValue()
-				}
-			}
-			got[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
-		}
-	}
+	got := pipetest.Metrics(t, s)
 	for name, want := range map[string]float64{
 		"headrace_breaker_state": 2, "headrace_breaker_refused_total": 2,
 		"headrace_breaker_transitions_total open": 1, "headrace_breaker_transitions_total closed": 0,

@@ -107,6 +107,45 @@ func TestOneProbeAtATime(t *testing.T) {
 	f("stream broken later", slow(streams(errLine, "data: {}\n\n")), true)
 }
 
+// What was asked before the circuit opened says nothing of the upstream that has come
+// back meanwhile, whether it fails late or its stream breaks late.
+func TestLateFailures(t *testing.T) {
+	f := func(late func(context.Context, *pipeline.Exchange) error) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			t.Helper()
+			u := newUpstream(t, "{ failures: 1, cooldown: 1s }")
+			release := make(chan struct{})
+			u.answer = func(ctx context.Context, ex *pipeline.Exchange) error {
+				<-release
+				return late(ctx, ex)
+			}
+			var wg sync.WaitGroup
+			wg.Go(func() { _, _ = u.ask(t) })
+			synctest.Wait()
+			u.answer = bad
+			_, _ = u.ask(t)
+			if !u.open(t) {
+				t.Fatal("not open")
+			}
+			time.Sleep(1001 * time.Millisecond)
+			u.answer = good
+			if _, err := u.ask(t); err != nil {
+				t.Fatal(err)
+			}
+			close(release)
+			wg.Wait()
+			if u.open(t) {
+				t.Error("opened again by a request of long ago")
+			}
+		})
+	}
+	f(bad)
+	f(refused(errLine))
+	f(streams(errLine))
+	f(streams(errLine, "data: {}\n\n"))
+}
+
 // A probe's stream is judged by its first event, not by its end.
 func TestProbeByStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

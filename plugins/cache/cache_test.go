@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/pipetest"
 )
 
 // A gateway is the stage as a file sets it up, in front of an upstream that
@@ -22,6 +25,7 @@ type gateway struct {
 	chain  pipeline.Chain
 	answer func(ex *pipeline.Exchange) error
 	store  *flaky // in use if the settings name store: flaky
+	loaded *config.Snapshot
 	log    *bytes.Buffer
 
 	mu    sync.Mutex
@@ -38,6 +42,7 @@ func newGateway(t testing.TB, settings string) *gateway {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Release)
+	g.loaded = s
 	g.chain = append(s.Routes[0].Chain[:1:1], pipeline.HandlerFunc(func(_ context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
 		g.mu.Lock()
 		g.calls++
@@ -294,4 +299,44 @@ func TestProblems(t *testing.T) {
 	f("{ ttl: 48h }", "raise max_ttl")
 	f("{ ttl: 0s }", "must be at least 1s")
 	f("{ store: answers }", "answers")
+}
+
+// Each request is counted once, by what its answer says of the cache, and each
+// fresh answer that might have been kept by what became of it.
+func TestMetrics(t *testing.T) {
+	g := newGateway(t, "{ store: flaky, max_entry: 1KiB }")
+	n := 0
+	f := func(answer func(*pipeline.Exchange) error, want string, changes ...request) {
+		t.Helper()
+		n++
+		before := pipetest.Metrics(t, g.loaded)
+		g.answer = answer
+		g.ask(t, append([]request{body(fmt.Sprintf(`{"n":%d}`, n))}, changes...)...)
+		var got []string
+		for name, v := range pipetest.Metrics(t, g.loaded) {
+			if v != before[name] {
+				got = append(got, fmt.Sprintf("%s +%v", strings.TrimPrefix(name, "headrace_cache_"), v-before[name]))
+			}
+		}
+		slices.Sort(got)
+		if strings.Join(got, ", ") != want {
+			t.Errorf("request %d counted %q, want %q", n, got, want)
+		}
+	}
+	good := whole(200, `{"n":1}`)
+	same := body(`{"same":1}`)
+	f(good, "answers_total stored +1, requests_total miss +1", same)
+	f(good, "requests_total hit +1", same)
+	f(good, "answers_total stored +1, requests_total bypass +1", same, with("Cache-Control", "no-cache"))
+	f(good, "requests_total bypass +1", same, with("Cache-Control", "no-store"))
+	f(good, "requests_total miss +1", same, body(`{"cache":{"no-store":true}}`))
+	f(good, "requests_total bypass +1", func(ex *pipeline.Exchange) { ex.Op = pipeline.OpModels })
+	f(streams(sseType, io.EOF, first, last), "answers_total stored +1, requests_total miss +1")
+	f(streams(sseType, io.EOF, first), "answers_total unfit +1, requests_total miss +1")
+	f(streams(sseType, io.EOF, strings.Repeat(first, 100), last), "answers_total unfit +1, requests_total miss +1")
+	f(whole(500, `{}`), "answers_total unfit +1, requests_total miss +1")
+	g.store.set = errors.New("full")
+	f(good, "answers_total failed +1, requests_total miss +1")
+	g.store.set, g.store.get = nil, errors.New("down")
+	f(good, "answers_total failed +1, answers_total stored +1, requests_total miss +1")
 }

@@ -85,6 +85,41 @@ func TestSameness(t *testing.T) {
 	f(false, found(a), found())
 	f(false, found(a), found(pipeline.Passage{ID: "1", Text: "changed"}))
 	f(false, found(pipeline.Passage{ID: "ab"}), found(pipeline.Passage{ID: "a", Text: "b"}))
+	f(false, found(a), found(pipeline.Passage{ID: "1", Text: "a", DocID: "d"}))
+	f(false, found(a), found(pipeline.Passage{ID: "1", Text: "a", Metadata: []byte(`{"m":1}`)}))
+
+	retrieved := func(change func(*pipeline.Retrieval)) request {
+		return func(ex *pipeline.Exchange) {
+			ex.Retrieval = &pipeline.Retrieval{Collection: "c", Graph: pipeline.Subgraph{
+				Entities:  []pipeline.Entity{{ID: "e", Type: "t", Name: "n", Props: []pipeline.Prop{{Key: "k", Value: []byte("1")}}}},
+				Relations: []pipeline.Relation{{Src: "s", Type: "t", Dst: "d", Props: []pipeline.Prop{{Key: "k", Value: []byte("1")}}}},
+			}}
+			change(ex.Retrieval)
+		}
+	}
+	mill := retrieved(func(*pipeline.Retrieval) {})
+	f(true, mill, mill)
+	f(true, mill, retrieved(func(r *pipeline.Retrieval) { r.Query, r.ContextID = "asked otherwise", "x" }))
+	f(false, plain, mill)
+	f(false, plain, func(ex *pipeline.Exchange) { ex.Retrieval = new(pipeline.Retrieval) })
+	for _, change := range []func(r *pipeline.Retrieval, e *pipeline.Entity, l *pipeline.Relation){
+		func(r *pipeline.Retrieval, _ *pipeline.Entity, _ *pipeline.Relation) { r.Collection = "x" },
+		func(r *pipeline.Retrieval, _ *pipeline.Entity, _ *pipeline.Relation) { r.Graph.Entities = nil },
+		func(r *pipeline.Retrieval, _ *pipeline.Entity, _ *pipeline.Relation) { r.Graph.Relations = nil },
+		func(_ *pipeline.Retrieval, e *pipeline.Entity, _ *pipeline.Relation) { e.ID = "x" },
+		func(_ *pipeline.Retrieval, e *pipeline.Entity, _ *pipeline.Relation) { e.Type = "x" },
+		func(_ *pipeline.Retrieval, e *pipeline.Entity, _ *pipeline.Relation) { e.Name = "x" },
+		func(_ *pipeline.Retrieval, e *pipeline.Entity, _ *pipeline.Relation) { e.Props[0].Key = "x" },
+		func(_ *pipeline.Retrieval, e *pipeline.Entity, _ *pipeline.Relation) { e.Props[0].Value = []byte("2") },
+		func(_ *pipeline.Retrieval, e *pipeline.Entity, _ *pipeline.Relation) { e.Props = nil },
+		func(_ *pipeline.Retrieval, _ *pipeline.Entity, l *pipeline.Relation) { l.Src = "x" },
+		func(_ *pipeline.Retrieval, _ *pipeline.Entity, l *pipeline.Relation) { l.Type = "x" },
+		func(_ *pipeline.Retrieval, _ *pipeline.Entity, l *pipeline.Relation) { l.Dst = "x" },
+		func(_ *pipeline.Retrieval, _ *pipeline.Entity, l *pipeline.Relation) { l.Props[0].Value = []byte("2") },
+		func(_ *pipeline.Retrieval, _ *pipeline.Entity, l *pipeline.Relation) { l.Src, l.Dst = "d", "s" },
+	} {
+		f(false, mill, retrieved(func(r *pipeline.Retrieval) { change(r, &r.Graph.Entities[0], &r.Graph.Relations[0]) }))
+	}
 }
 
 // Tenants that ask the same at the same time, from one cache, never see an

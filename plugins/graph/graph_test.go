@@ -3,6 +3,7 @@ package graph_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -181,3 +182,47 @@ func TestConform(t *testing.T) {
 }
 
 func TestFiles(t *testing.T) { pipetest.Problems(t, registry(kb()), "testdata") }
+
+// Each request is counted once by what came of it, and the client can be told how long
+// each part took.
+func TestCounted(t *testing.T) {
+	f := func(settings string, fail []string, change func(*pipeline.Exchange), want, stages string) {
+		t.Helper()
+		st := kb()
+		for _, call := range fail {
+			st.Fail[call] = errors.New("x")
+		}
+		s := pipetest.Load(t, registry(st), `
+stores: { kb: { kb: {} } }
+routes: [ { name: chat, match: { path: /v1/chat/completions }, chain: [ graph: { store: kb, passages: kb`+settings+` }, answer: {} ] } ]
+`)
+		ex := pipetest.Exchange(t, `{"messages":[{"role":"user","content":"what do you know about Eve?"}]}`)
+		defer ex.Release()
+		ex.Passages = append(ex.Passages, pipeline.Passage{ID: "p0"})
+		change(ex)
+		_ = s.Routes[0].Chain.Handle(ex.Context(), ex)
+		var took []string
+		for _, st := range ex.Retrieval.Stages {
+			took = append(took, st.Stage)
+		}
+		got := ""
+		for name, n := range pipetest.Metrics(t, s) {
+			if result, ok := strings.CutPrefix(name, "headrace_graph_requests_total "); ok && n > 0 {
+				got += fmt.Sprint(result, " ", n)
+			}
+		}
+		if got != want+" 1" || strings.Join(took, " ") != stages {
+			t.Errorf("counted %s, times of %q; want one %s, times of %q", got, took, want, stages)
+		}
+	}
+	as := func(*pipeline.Exchange) {}
+	f("", nil, as, "hit", "graph")
+	f(", add: 0", nil, as, "hit", "graph")
+	f(", hops: 0", nil, as, "hit", "graph")
+	f(", add: 0, hops: 0", nil, as, "empty", "graph")
+	f("", []string{"fetch"}, as, "degraded", "graph")
+	f("", []string{"link", "related"}, as, "failed", "graph")
+	f(", on_error: fail", []string{"fetch"}, as, "failed", "graph")
+	f("", nil, func(ex *pipeline.Exchange) { ex.SetSkip([]byte("graph")) }, "off", "")
+	f("", nil, func(ex *pipeline.Exchange) { ex.Request.Header.Set("X-RAG", "off") }, "off", "")
+}

@@ -100,7 +100,7 @@ func entry(p *pipeline.Passage, n, left int, first bool) (text string, cost int)
 		head += " (" + doc + ")"
 	}
 	head += "\n"
-	body := unheaded(strings.TrimSpace(clean(p.Text)))
+	body := clean(p.Text)
 	if body == "" {
 		return "", 0
 	}
@@ -144,7 +144,7 @@ func factLines(g *pipeline.Subgraph, limit int) (string, pipeline.Subgraph) {
 	have := map[string]bool{}
 	for i := range g.Relations {
 		r := &g.Relations[i]
-		line := unheaded(name(r.Src)) + " -[" + cleanLine(r.Type) + "]-> " + name(r.Dst) + properties(r.Props) + "\n"
+		line := clean(name(r.Src)) + " -[" + cleanLine(r.Type) + "]-> " + name(r.Dst) + properties(r.Props) + "\n"
 		cost := rag.Tokens(line)
 		if cost > limit {
 			continue

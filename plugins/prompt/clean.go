@@ -8,45 +8,38 @@ import (
 // maxLine bounds titles, names and values, in characters.
 const maxLine = 200
 
-// clean returns text as it may stand in a block. Nothing in it can close the
-// block, begin another, or pass for the heading of another passage or for a
-// special token of a model. Control characters are gone but for line ends and
-// tabs, and so is what changes the direction of writing or cannot be seen.
+// clean returns text as it may stand at the beginning of a line of a block, without
+// white space at its ends. Nothing in it can close the block, begin another, or pass for
+// the heading of another passage or for a special token of a model. Control characters
+// are gone but for line ends and tabs, and so is what changes the direction of writing or
+// cannot be seen, except what joins letters and pictures.
 func clean(text string) string {
+	text = strings.TrimSpace(text)
 	if plain(text) {
 		return text
 	}
 	// First what is not shown goes, lest it part what is looked for.
-	text = strings.Map(func(r rune) rune {
+	text = strings.TrimSpace(strings.Map(func(r rune) rune {
 		if hiddenRune(r) {
 			return -1
 		}
 		return r
-	}, strings.ToValidUTF8(text, ""))
+	}, strings.ToValidUTF8(text, "")))
 	var out strings.Builder
 	out.Grow(len(text))
 	start := true // of a line
 	for i, r := range text {
 		switch {
-		case r == '<' && (tagged(text[i+1:]) || strings.HasPrefix(text[i+1:], "|")):
+		case r == '<' && (tagged(text[i+1:]) || strings.HasPrefix(joined(text[i+1:]), "|")):
 			out.WriteString("‹") // looks alike, and is no sign of anything
-		case r == '[' && start && digit(text[i+1:]):
+		case r == '[' && start && digit(joined(text[i+1:])):
 			out.WriteString(" [")
 		default:
 			out.WriteRune(r)
 		}
-		start = r == '\n' || start && (r == ' ' || r == '\t')
+		start = r == '\n' || start && (r == ' ' || r == '\t' || joiner(r))
 	}
 	return out.String()
-}
-
-// unheaded is a trimmed text as it may begin a line: it does not pass for the heading of a
-// passage.
-func unheaded(text string) string {
-	if strings.HasPrefix(text, "[") && digit(text[1:]) {
-		return " " + text
-	}
-	return text
 }
 
 // plain reports whether there is nothing for clean to do.
@@ -59,25 +52,46 @@ func plain(text string) bool {
 	return true
 }
 
-// hiddenRune reports whether r is not shown, or changes how its neighbours are.
+// hiddenRune reports whether r is not shown, or changes how its neighbours are. Whole
+// texts can hide in tags and in what selects variants.
 func hiddenRune(r rune) bool {
 	switch {
 	case r == '\n' || r == '\t':
 		return false
-	case r >= 0xE0000 && r <= 0xE007F: // tags: whole texts can hide in them
+	case r < 0xAD:
+		return unicode.IsControl(r)
+	case r == 0x2028 || r == 0x2029:
 		return true
-	case r >= 0x202A && r <= 0x202E, r >= 0x2066 && r <= 0x2069, r == 0x200B, r == 0xFEFF, r == 0x2028, r == 0x2029:
-		return true
+	case joiner(r) || unicode.Is(unicode.Prepended_Concatenation_Mark, r): // the latter are shown
+		return false
 	}
-	return unicode.IsControl(r)
+	return unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
 }
+
+// joiner reports whether r joins its neighbours or keeps them apart, as some languages
+// and pictures of several people need it. It is not seen itself.
+func joiner(r rune) bool { return r == 0x200C || r == 0x200D }
+
+// joined is s from its first character on that is no joiner.
+func joined(s string) string { return strings.TrimLeftFunc(s, joiner) }
 
 // tagged reports whether rest, what follows a "<", goes on like a tag of ours,
 // with or without what follows its hyphen.
 func tagged(rest string) bool {
-	rest = strings.TrimLeftFunc(rest, func(r rune) bool { return unicode.IsSpace(r) || r == '/' })
 	name := tagPrefix[:len(tagPrefix)-1]
-	return len(rest) >= len(name) && strings.EqualFold(rest[:len(name)], name)
+	met := 0
+	for _, r := range rest {
+		switch {
+		case joiner(r), met == 0 && (unicode.IsSpace(r) || r == '/'):
+			continue
+		case unicode.ToLower(r) != rune(name[met]):
+			return false
+		}
+		if met++; met == len(name) {
+			return true
+		}
+	}
+	return false
 }
 
 func digit(s string) bool { return s != "" && s[0] >= '0' && s[0] <= '9' }

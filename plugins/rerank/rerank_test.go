@@ -153,3 +153,42 @@ func TestConform(t *testing.T) {
 }
 
 func TestFiles(t *testing.T) { pipetest.Problems(t, registry(longest()), "testdata") }
+
+// Each request is counted once by what came of it, and the client can be told how long
+// each part took.
+func TestCounted(t *testing.T) {
+	f := func(settings string, judge *ragtest.Reranker, change func(*pipeline.Exchange), want, stages string) {
+		t.Helper()
+		s := pipetest.Load(t, registry(judge), `
+stores: { judge: { judge: {} } }
+routes: [ { name: chat, match: { path: /v1/chat/completions }, chain: [ rerank: { with: judge`+settings+` }, answer: {} ] } ]
+`)
+		ex := pipetest.Exchange(t, `{"messages":[{"role":"user","content":"where?"}]}`)
+		defer ex.Release()
+		ex.Passages = append(ex.Passages, pipeline.Passage{ID: "p", Text: "x"})
+		change(ex)
+		_ = s.Routes[0].Chain.Handle(ex.Context(), ex)
+		var took []string
+		for _, st := range ex.Retrieval.Stages {
+			took = append(took, st.Stage)
+		}
+		got := ""
+		for name, n := range pipetest.Metrics(t, s) {
+			if result, ok := strings.CutPrefix(name, "headrace_rerank_requests_total "); ok && n > 0 {
+				got += fmt.Sprint(result, " ", n)
+			}
+		}
+		if got != want+" 1" || strings.Join(took, " ") != stages {
+			t.Errorf("counted %s, times of %q; want one %s, times of %q", got, took, want, stages)
+		}
+	}
+	as := func(*pipeline.Exchange) {}
+	down := longest()
+	down.Err = errors.New("x")
+	f("", longest(), as, "ok", "rerank")
+	f("", down, as, "failed", "rerank")
+	f(", on_error: fail", down, as, "failed", "rerank")
+	f("", longest(), func(ex *pipeline.Exchange) { ex.Passages = nil }, "off", "")
+	f("", longest(), func(ex *pipeline.Exchange) { ex.SetSkip([]byte("rerank")) }, "off", "")
+	f("", longest(), func(ex *pipeline.Exchange) { ex.Request.Header.Set("X-RAG", "off") }, "off", "")
+}

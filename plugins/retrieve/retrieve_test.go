@@ -3,6 +3,7 @@ package retrieve_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -223,4 +224,50 @@ func TestConform(t *testing.T) {
 
 func TestFiles(t *testing.T) {
 	pipetest.Problems(t, registry(kb(), meaning()), "testdata")
+}
+
+// Each request is counted once by what came of it, and the client can be told how long
+// each part took.
+func TestCounted(t *testing.T) {
+	f := func(settings string, st *ragtest.Store, change func(*pipeline.Exchange), want, stages string) {
+		t.Helper()
+		s := pipetest.Load(t, registry(st, meaning()), `
+stores: { kb: { kb: {} }, meaning: { meaning: {} } }
+routes: [ { name: chat, match: { path: /v1/chat/completions }, chain: [ retrieve: { store: kb`+settings+` }, answer: {} ] } ]
+`)
+		ex := pipetest.Exchange(t, `{"messages":[{"role":"user","content":"where do red apples grow?"}]}`)
+		defer ex.Release()
+		change(ex)
+		_ = s.Routes[0].Chain.Handle(ex.Context(), ex)
+		var took []string
+		for _, st := range ex.Retrieval.Stages {
+			took = append(took, st.Stage)
+		}
+		got := ""
+		for name, n := range pipetest.Metrics(t, s) {
+			if result, ok := strings.CutPrefix(name, "headrace_retrieve_requests_total "); ok && n > 0 {
+				got += fmt.Sprint(result, " ", n)
+			}
+		}
+		if got != want+" 1" || strings.Join(took, " ") != stages {
+			t.Errorf("counted %s, times of %q; want one %s, times of %q", got, took, want, stages)
+		}
+	}
+	as := func(*pipeline.Exchange) {}
+	fails := func(legs ...string) *ragtest.Store {
+		st := kb()
+		for _, leg := range legs {
+			st.Fail[leg] = errors.New("x")
+		}
+		return st
+	}
+	const both = ", embedder: meaning"
+	f("", kb(), as, "hit", "sparse retrieve")
+	f(both, kb(), as, "hit", "embed vector sparse retrieve")
+	f(", collection: none", kb(), as, "empty", "sparse retrieve")
+	f(both, fails("sparse"), as, "degraded", "embed vector sparse retrieve")
+	f(both, fails("sparse", "dense"), as, "failed", "embed vector sparse retrieve")
+	f(", on_error: fail", fails("sparse"), as, "failed", "sparse retrieve")
+	f("", kb(), header("off"), "off", "")
+	f("", kb(), func(ex *pipeline.Exchange) { ex.SetSkip([]byte("retrieve")) }, "off", "")
 }

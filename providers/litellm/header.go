@@ -119,7 +119,7 @@ func (c *call) requestHeader(from *fasthttp.RequestHeader, e *endpoint) {
 	h.SetRequestURIBytes(c.target)
 	h.SetHost(e.host)
 	known := c.op.HasModel()
-	named := from.Peek("Connection")
+	named := from.PeekAll("Connection")
 	var room [maxName]byte
 	for key, value := range from.All() {
 		name := lower(&room, key)
@@ -154,7 +154,7 @@ func (c *call) requestLines(from *fasthttp.RequestHeader, e *endpoint) {
 		h.SetHost(e.host)
 	}
 	known := c.op.HasModel()
-	named := from.Peek("Connection")
+	named := from.PeekAll("Connection")
 	typed, agent := false, false
 	b := c.lines[:0]
 	var room [maxName]byte
@@ -229,14 +229,16 @@ func fits(name []byte, want string) bool {
 	return true
 }
 
-// lists reports whether the value of a Connection field names key. What the settings
+// lists reports whether one of the Connection fields names key. What the settings
 // set is added afterwards, so no client can name that.
-func lists(value, key []byte) bool {
-	for len(value) > 0 {
-		var option []byte
-		option, value, _ = bytes.Cut(value, comma)
-		if bytes.EqualFold(bytes.TrimSpace(option), key) {
-			return true
+func lists(named [][]byte, key []byte) bool {
+	for _, value := range named {
+		for len(value) > 0 {
+			var option []byte
+			option, value, _ = bytes.Cut(value, comma)
+			if bytes.EqualFold(bytes.TrimSpace(option), key) {
+				return true
+			}
 		}
 	}
 	return false

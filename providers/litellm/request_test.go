@@ -1,6 +1,7 @@
 package litellm
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"slices"
@@ -131,9 +132,9 @@ func TestRequestHeader(t *testing.T) {
 		c.Headers = map[string]config.Secret{"x-team": "gateway"}
 		tr := &transport{header: "200\nContent-Type: application/json", pieces: []string{"{}"}}
 		ex := exchange(op, chatBody)
-		for _, line := range sent {
-			name, value, _ := strings.Cut(line, ": ")
-			ex.Request.Header.Add(name, value)
+		head := "POST " + paths[op] + " HTTP/1.1\r\nHost: h\r\n" + strings.Join(append([]string{"Content-Type: application/json"}, sent...), "\r\n") + "\r\n\r\n"
+		if err := ex.Request.Header.Read(bufio.NewReader(strings.NewReader(head))); err != nil {
+			t.Fatal(err)
 		}
 		p := build(t, c)
 		asLines := call{p: p, op: op}
@@ -190,6 +191,7 @@ func TestRequestHeader(t *testing.T) {
 	dropped("X_Underscore: 1", "X-Under_score: 1")
 	dropped("Origin: https://a", "Referer: https://a", "Sec-Fetch-Mode: cors")
 	dropped("X-Secret-Hop: 1", "Connection: x-secret-hop, close")
+	dropped("X-Secret-Hop: 1", "X-Hop: 2", "Connection: x-secret-hop", "Connection: keep-alive, x-hop")
 	dropped("Connection: authorization, x-team, host, content-length, user-agent")
 	only := func(lines ...string) { // where the body is not read
 		t.Helper()
@@ -217,6 +219,49 @@ func TestAzureKey(t *testing.T) {
 	ask(t, tr.onto(build(t, c)), exchange(pipeline.OpChat, chatBody))
 	if got := string(tr.request.Peek("Api-Key")) + "|" + string(tr.request.Peek("Authorization")); got != "az-key|" {
 		t.Fatalf("sent %s", got)
+	}
+}
+
+// Organization and project are the gateway's to name, unless it names none.
+func TestAccount(t *testing.T) {
+	f := func(organization, project string, headers map[string]config.Secret, want string) {
+		t.Helper()
+		c := settings("http://h/v1")
+		c.Organization, c.Project, c.Headers = organization, project, headers
+		tr := &transport{header: "200", pieces: []string{"{}"}}
+		ex := exchange(pipeline.OpChat, chatBody)
+		ex.Request.Header.Set("Openai-Organization", "client's")
+		ex.Request.Header.Set("Openai-Project", "client's")
+		ask(t, tr.onto(build(t, c)), ex)
+		if got := string(tr.request.Peek("Openai-Organization")) + " " + string(tr.request.Peek("Openai-Project")); got != want {
+			t.Errorf("sent %q, want %q", got, want)
+		}
+	}
+	f("", "", nil, "client's client's")
+	f("ours", "", nil, "ours client's")
+	f("", "ours", nil, "client's ours")
+	f("ours", "ours", map[string]config.Secret{"openai-project": "written out"}, "ours written out")
+}
+
+// An address without a port has that of its scheme.
+func TestAddress(t *testing.T) {
+	f := func(base, address, host string, secure bool) {
+		t.Helper()
+		e, err := parseBase(base)
+		if err != nil || e.address != address || e.host != host || e.secure != secure {
+			t.Errorf("%s is at %+v, %v; want %s", base, e, err, address)
+		}
+	}
+	f("http://h/v1", "h:80", "h", false)
+	f("https://h/v1", "h:443", "h", true)
+	f("HTTPS://h/v1", "h:443", "h", true)
+	f("https://h:8443", "h:8443", "h:8443", true)
+	f("http://[::1]/v1", "[::1]:80", "[::1]", false)
+	f("https://[::1]:1/v1", "[::1]:1", "[::1]:1", true)
+	for _, bad := range []string{"h/v1", "ftp://h", "https:///v1", "https://u@h", "https://h#", "https://h/v1#f", "https://h//v1", "https://h:x"} {
+		if _, err := parseBase(bad); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
 	}
 }
 

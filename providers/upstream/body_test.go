@@ -72,6 +72,11 @@ func TestChunked(t *testing.T) {
 	f("+5\r\nhello\r\n0\r\n\r\n", "", true)
 	f("0x5\r\nhello\r\n0\r\n\r\n", "", true)
 	f("5\nhello\r\n0\r\n\r\n", "", true)
+	f("5\rxhello\r\n0\r\n\r\n", "", true) // no other byte stands for the LF
+	f("5;a\rxhello\r\n0\r\n\r\n", "", true)
+	f("5\r\nhello\r\n0\rx\r\n", "hello", true)
+	f("5\r\nhello\r\n0\r\n\rx", "hello", true)
+	f("5\r\nhello\r\n0\r\na: b\rx\r\n", "hello", true)
 	f("5\r\nhello\n0\r\n\r\n", "hello", true)
 	f("5\r\nhello!\r\n0\r\n\r\n", "hello", true)
 	f("5\r\nhello\r0\r\n\r\n", "hello", true)

@@ -149,7 +149,7 @@ type fields struct {
 	hasEncoding bool
 	chunked     bool
 	close, keep bool
-	named       []byte // the Connection field that names other fields
+	named       [][]byte // what Connection fields name as the connection's own
 }
 
 // add notes the field if it is about framing or the connection, and puts it
@@ -219,7 +219,7 @@ func (f *fields) connection(value []byte) error {
 		case is(option, "keep-alive"):
 			f.keep = true
 		case len(option) > 0:
-			f.named = value
+			f.named = append(f.named, option)
 		}
 	}
 	return nil
@@ -258,15 +258,12 @@ func (f *fields) conclude(status int, old, toHead bool, h *fasthttp.ResponseHead
 	return d, nil
 }
 
-// dropNamed removes the fields that the Connection field named as its own, but
+// dropNamed removes the fields that Connection fields named as the connection's own, but
 // none that says what the body is.
-func dropNamed(list []byte, h *fasthttp.ResponseHeader) {
-	for len(list) > 0 {
-		var option []byte
-		option, list, _ = bytes.Cut(list, comma)
-		option = bytes.TrimSpace(option)
-		if len(option) > 0 && !(len(option) > 8 && is(option[:8], "content-")) {
-			h.DelBytes(option)
+func dropNamed(names [][]byte, h *fasthttp.ResponseHeader) {
+	for _, name := range names {
+		if !(len(name) > 8 && is(name[:8], "content-")) {
+			h.DelBytes(name)
 		}
 	}
 }

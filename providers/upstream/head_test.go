@@ -120,6 +120,7 @@ func TestHeadFields(t *testing.T) {
 	f("Set-Cookie: a=1; Path=/\r\nset-cookie: b=2\r\n", "Set-Cookie: a=1; Path=/\nSet-Cookie: b=2\n")
 	f("Content-Type: text/event-stream\r\nServer: s\r\n", "Content-Type: text/event-stream\nServer: s\n")
 	f("Connection: X-Secret, content-type\r\nContent-Type: a/b\r\nX-Secret: 1\r\nY: 2\r\n", "Content-Type: a/b\nY: 2\n")
+	f("Connection: X-One, keep-alive\r\nX-One: 1\r\nConnection: x-two\r\nX-Two: 2\r\nY: 2\r\n", "Y: 2\n")
 	f("Keep-Alive: 5\r\nTE: x\r\nTrailer: Y\r\nUpgrade: h2c\r\nProxy-Connection: a\r\nProxy-Authenticate: b\r\nY: 2\r\n", "Y: 2\n")
 }
 
