@@ -23,7 +23,7 @@ func TestFewFiles(t *testing.T) {
 	defer up.Close()
 	few := filepath.Join(t.TempDir(), "headrace")
 	script := fmt.Sprintf("#!/bin/sh\nulimit -n 128\nexec %s \"$@\"\n", harness.Binary(t))
-	if err := os.WriteFile(few, []byte(script), 0o700); err != nil { //nolint:gosec // it is run
+	if err := os.WriteFile(few, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	g := harness.StartBinary(t, few, "gateway.yaml", "HEADRACE_UPSTREAM="+up.URL)
