@@ -128,16 +128,27 @@ func pruned(props []Prop) []Prop {
 }
 
 // Retype makes types of what a model calls types, as far as they are none, so that a graph
-// store takes them.
-func (g *Graph) Retype() {
+// store takes them. It returns what has become of those; nil if all were types.
+func (g *Graph) Retype() (changed map[string]string) {
+	as := func(was, without string) string {
+		now := cmp.Or(pipeline.TypeOf(was), without)
+		if now != was {
+			if changed == nil {
+				changed = map[string]string{}
+			}
+			changed[was] = now
+		}
+		return now
+	}
 	for i := range g.Nodes {
 		if n := &g.Nodes[i]; n.Type != pipeline.GenericType {
-			n.Type = cmp.Or(pipeline.TypeOf(n.Type), pipeline.GenericType)
+			n.Type = as(n.Type, pipeline.GenericType)
 		}
 	}
 	for i := range g.Edges {
-		g.Edges[i].Type = cmp.Or(pipeline.TypeOf(g.Edges[i].Type), relatedTo)
+		g.Edges[i].Type = as(g.Edges[i].Type, relatedTo)
 	}
+	return changed
 }
 
 // A Source is where a graph was found; all but the tenant may be empty. A chunk

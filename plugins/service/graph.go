@@ -79,12 +79,13 @@ func (h *upsertEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pi
 	if h.graph == nil {
 		return detail.Unavailable("neo4j")
 	}
+	changed := g.Retype() // clients send what models have written
 	done, err := h.graph.Write(ctx, g.Write(from))
 	if err != nil {
 		h.log.Warn("a graph could not be written", "error", err)
 		return gone(ex, "neo4j_error", err)
 	}
-	out := upsertReply{OK: true, Nodes: done.Entities, Edges: done.Relations, Skipped: []graphjson.Edge{}}
+	out := upsertReply{OK: true, Nodes: done.Entities, Edges: done.Relations, Skipped: []graphjson.Edge{}, Changed: changed}
 	for _, s := range done.Skipped {
 		out.Skipped = append(out.Skipped, graphjson.Edge{Src: s.Src, Dst: s.Dst, Type: s.Type, Props: []graphjson.Prop{}})
 	}
@@ -92,10 +93,11 @@ func (h *upsertEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pi
 }
 
 type upsertReply struct {
-	OK      bool             `json:"ok"`
-	Nodes   int              `json:"nodes"`
-	Edges   int              `json:"edges"`
-	Skipped []graphjson.Edge `json:"skipped_edges"`
+	OK      bool              `json:"ok"`
+	Nodes   int               `json:"nodes"`
+	Edges   int               `json:"edges"`
+	Skipped []graphjson.Edge  `json:"skipped_edges"`
+	Changed map[string]string `json:"changed_types,omitempty"` // what was no type, and the type it became
 }
 
 // graphOf reads a graph, strictly as the schema has it but for values, which

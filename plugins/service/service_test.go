@@ -481,6 +481,8 @@ func TestGraph(t *testing.T) {
 	r := start(t)
 	r.want("/graph/upsert", `{"data":{"nodes":[{"id":"a","type":"T","props":[{"key":"k","value":{"x":1}}]}],"edges":[{"src":"a","dst":"zz","type":"R","props":[]}]}}`, 200,
 		`{"ok":true,"nodes":1,"edges":0,"skipped_edges":[{"src":"a","dst":"zz","type":"R","props":[]}]}`)
+	r.want("/graph/upsert", `{"data":{"nodes":[{"id":"a","type":"A`+"`:`"+`Injected","props":[]}],"edges":[{"src":"a","dst":"a","type":"works at","props":[]}]}}`, 200,
+		`{"ok":true,"nodes":1,"edges":1,"skipped_edges":[],"changed_types":{"A`+"`:`"+`Injected":"A_Injected","works at":"works_at"}}`)
 	r.want("/graph/upsert", `{"data":{"nodes":[{"id":"a","type":"","props":[]}],"edges":[]}}`, 422, "no type")
 	r.want("/graph/upsert", `{"data":{"nodes":[{"id":"a","type":"T"},{"id":"a","type":"T","props":null}],"edges":[{"src":"a","dst":"a","type":"R","props":[{},{"key":"k","value":null}]}]}}`, 422,
 		`[{"type":"missing","loc":["body","data","nodes",0,"props"],"msg":"Field required","input":{"id":"a","type":"T"}},{"type":"list_type","loc":["body","data","nodes",1,"props"],`,

@@ -50,7 +50,6 @@ var departures = map[string]int{
 	"search_top_negative":  422,
 	"retrieve_top0":        422,
 	"upsert_blank_type":    422,
-	"upsert_injection":     400,
 	// Filters work, and deleting deletes.
 	"search_filter":      200,
 	"delete_doc":         200,
