@@ -21,6 +21,14 @@ func (r *Refused) Error() string {
 // that this upstream does not know.
 func (r *Refused) OfRequest() bool { return r.Status == 400 || r.Status == 415 || r.Status == 422 }
 
+// ErrWhom is the problem of settings that name both a provider and a chain to ask, or neither.
+var ErrWhom = errors.New("set either provider or chain: it says who is asked")
+
+// Provider is the chain that asks p and no other.
+func Provider(p pipeline.Provider) pipeline.Chain {
+	return pipeline.Chain{pipeline.HandlerFunc(func(ctx context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error { return p.Call(ctx, ex) })}
+}
+
 // Upstream makes ex the gateway's own request for op, a JSON object, has chain answer it,
 // and has use read the whole answer, which is valid until ex is released. by says who asks.
 // An answer of more than most bytes is an error, and so is one with the status of an error:

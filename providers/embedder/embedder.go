@@ -11,7 +11,6 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -83,7 +82,7 @@ type Config struct {
 // Validate implements the cross-field rule.
 func (c Config) Validate() error {
 	if c.Provider.IsZero() == (len(c.Chain) == 0) {
-		return errors.New("set either provider or chain: it says who is asked")
+		return ask.ErrWhom
 	}
 	for _, name := range []string{"model", "input", "dimensions", "encoding_format"} {
 		_, asking := c.QueryFields[name]
@@ -94,19 +93,10 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// stages are what is asked.
-func (c *Config) stages() pipeline.Chain {
-	if len(c.Chain) > 0 {
-		return c.Chain
-	}
-	p := c.Provider.Get()
-	return pipeline.Chain{pipeline.HandlerFunc(func(ctx context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error { return p.Call(ctx, ex) })}
-}
-
 // Build implements config.Builder.
 func (c Config) Build(_ context.Context, env config.Env) (pipeline.Embedder, error) {
 	e := &embedder{
-		Config: c, chain: c.stages(), vectors: newVectors(int64(c.Cache)),
+		Config: c, chain: c.Chain, vectors: newVectors(int64(c.Cache)),
 		flights: map[key]place{},
 		sides: [2]side{
 			pipeline.ForStoring: newSide(c.PassagePrefix, c.PassageFields, c.Parallel),
@@ -120,6 +110,9 @@ func (c Config) Build(_ context.Context, env config.Env) (pipeline.Embedder, err
 			Name: "headrace_embedder_calls_total",
 			Help: "Calls to the upstream, by how they ended.",
 		}, []string{"result"}),
+	}
+	if len(c.Chain) == 0 {
+		e.chain = ask.Provider(c.Provider.Get())
 	}
 	for _, m := range []prometheus.Collector{e.texts, e.calls} {
 		if err := env.Metrics.Register(m); err != nil {

@@ -5,7 +5,6 @@ package reranker
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -47,23 +46,18 @@ type Config struct {
 // Validate implements the cross-field rule.
 func (c Config) Validate() error {
 	if c.Provider.IsZero() == (len(c.Chain) == 0) {
-		return errors.New("set either provider or chain: it says who is asked")
+		return ask.ErrWhom
 	}
 	return nil
 }
 
-// stages are what is asked.
-func (c *Config) stages() pipeline.Chain {
-	if len(c.Chain) > 0 {
-		return c.Chain
-	}
-	p := c.Provider.Get()
-	return pipeline.Chain{pipeline.HandlerFunc(func(ctx context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error { return p.Call(ctx, ex) })}
-}
-
 // Build implements config.Builder.
 func (c Config) Build(context.Context, config.Env) (pipeline.Reranker, error) {
-	return &reranker{Config: c, chain: c.stages(), learnt: &learnt{}}, nil
+	r := &reranker{Config: c, chain: c.Chain, learnt: &learnt{}}
+	if len(c.Chain) == 0 {
+		r.chain = ask.Provider(c.Provider.Get())
+	}
+	return r, nil
 }
 
 type reranker struct {
