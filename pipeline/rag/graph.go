@@ -176,7 +176,7 @@ func seeds(named []pipeline.Seed, near []pipeline.Related, most int) []pipeline.
 			}
 			have[id] = true
 			weight := top / 2
-			if best > 0 && near[i].Score > 0 && !math.IsInf(best, 0) {
+			if best > 0 && !math.IsInf(best, 0) {
 				weight *= min(1, near[i].Score/best)
 			}
 			out = append(out, pipeline.Seed{ID: id, Weight: max(weight, 1e-9)})

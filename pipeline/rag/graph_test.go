@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/rag"
 	"github.com/headrace/headrace/pipeline/rag/ragtest"
@@ -85,4 +87,48 @@ func TestWalk(t *testing.T) {
 	},
 		want{parts: 2, failed: true})
 	f("nothing to go from", func(_ *ragtest.Store, q *rag.WalkQuery) { q.Hits, q.From = nil, rag.FromHits }, want{})
+}
+
+// A fixed graph says what it is told to, and notes from where it is expanded.
+type fixed struct {
+	*ragtest.Store
+	named   []pipeline.Seed
+	related []pipeline.Related
+	seeds   []pipeline.Seed
+}
+
+func (f *fixed) Link(context.Context, pipeline.LinkQuery) ([]pipeline.Seed, error) {
+	return f.named, nil
+}
+
+func (f *fixed) Related(context.Context, pipeline.RelatedQuery) ([]pipeline.Related, error) {
+	return f.related, nil
+}
+
+func (f *fixed) Expand(_ context.Context, q pipeline.ExpandQuery) (pipeline.Subgraph, error) {
+	f.seeds = q.Seeds
+	return pipeline.Subgraph{}, nil
+}
+
+// What the question names comes first; what the hits lead to has half the weight of the
+// best of that, and less the worse what it led to. Each entity counts once.
+func TestSeeds(t *testing.T) {
+	near := []pipeline.Related{{ID: "p2", Score: 4, Via: []string{"eve", "ann"}}, {ID: "p3", Score: 1, Via: []string{"ann", "ben"}}, {ID: "p4", Via: []string{"cid"}}}
+	f := func(named []pipeline.Seed, most int, want ...pipeline.Seed) {
+		t.Helper()
+		g := &fixed{Store: store(), named: named, related: near}
+		w := &rag.Walker{Graph: g}
+		if _, err := w.Walk(t.Context(), rag.WalkQuery{Tenant: "t", Collection: "c", Text: "x", Hits: passages("p0"), Anchors: 5, Hops: 1, MaxSeeds: most}); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, g.seeds); d != "" {
+			t.Error(d)
+		}
+		_ = w.Close()
+	}
+	f([]pipeline.Seed{{ID: "dan", Weight: 1}, {ID: "eve", Weight: 2}}, 9,
+		pipeline.Seed{ID: "dan", Weight: 1}, pipeline.Seed{ID: "eve", Weight: 2},
+		pipeline.Seed{ID: "ann", Weight: 1}, pipeline.Seed{ID: "ben", Weight: 0.25}, pipeline.Seed{ID: "cid", Weight: 1e-9})
+	f([]pipeline.Seed{{ID: "dan", Weight: 1}}, 2, pipeline.Seed{ID: "dan", Weight: 1}, pipeline.Seed{ID: "eve", Weight: 0.5})
+	f(nil, 2, pipeline.Seed{ID: "eve", Weight: 0.5}, pipeline.Seed{ID: "ann", Weight: 0.5})
 }
