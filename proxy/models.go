@@ -62,7 +62,7 @@ func readList(ex *pipeline.Exchange) (body []byte, err error) {
 	for {
 		frame, err := ex.Response.Body.Next()
 		if body = append(body, frame...); len(body) > maxModels {
-			return nil, badList("the upstream's list of models has more than 8 MiB")
+			return nil, badList("the upstream's answer about models has more than 8 MiB")
 		}
 		if err == io.EOF {
 			return body, nil

@@ -2,9 +2,12 @@ package pipetest
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
 )
 
@@ -62,4 +65,27 @@ func Metrics(t testing.TB, s *config.Snapshot) map[string]float64 {
 		}
 	}
 	return all
+}
+
+// Counted returns the labels of the counter called name that are not at zero, and how often:
+// "hit 1". Of several it is all, in the order of their labels.
+func Counted(t testing.TB, s *config.Snapshot, name string) string {
+	t.Helper()
+	var all []string
+	for labels, n := range Metrics(t, s) {
+		if labels, ok := strings.CutPrefix(labels, name+" "); ok && n > 0 {
+			all = append(all, fmt.Sprint(labels, " ", n))
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, ", ")
+}
+
+// Stages returns the names of the stages whose times a retrieval has, in their order.
+func Stages(r *pipeline.Retrieval) string {
+	var names []string
+	for _, st := range r.Stages {
+		names = append(names, st.Stage)
+	}
+	return strings.Join(names, " ")
 }

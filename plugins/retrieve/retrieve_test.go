@@ -3,7 +3,6 @@ package retrieve_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -239,17 +238,8 @@ routes: [ { name: chat, match: { path: /v1/chat/completions }, chain: [ retrieve
 		defer ex.Release()
 		change(ex)
 		_ = s.Routes[0].Chain.Handle(ex.Context(), ex)
-		var took []string
-		for _, st := range ex.Retrieval.Stages {
-			took = append(took, st.Stage)
-		}
-		got := ""
-		for name, n := range pipetest.Metrics(t, s) {
-			if result, ok := strings.CutPrefix(name, "headrace_retrieve_requests_total "); ok && n > 0 {
-				got += fmt.Sprint(result, " ", n)
-			}
-		}
-		if got != want+" 1" || strings.Join(took, " ") != stages {
+		got, took := pipetest.Counted(t, s, "headrace_retrieve_requests_total"), pipetest.Stages(ex.Retrieval)
+		if got != want+" 1" || took != stages {
 			t.Errorf("counted %s, times of %q; want one %s, times of %q", got, took, want, stages)
 		}
 	}
