@@ -153,7 +153,7 @@ func TestChoose(t *testing.T) {
 	f(options{scenarios: "sse,chat-1k"}, "sse", "chat-1k")
 	f(options{scenarios: "sse,nonsense"})
 	f(options{scenarios: "upload,idle", gate: true}, "idle")
-	f(options{scenarios: "chat-1k,plugins", base: "HEAD"}, "chat-1k")
+	f(options{scenarios: "chat-1k,plugins,/search by meaning", base: "HEAD"}, "chat-1k", "/search by meaning")
 }
 
 // A whole run, with the references only: what it measures must make sense.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/headrace/headrace/benchmarks/target"
@@ -36,8 +37,8 @@ func (r *runner) build(ctx context.Context, o options) error {
 		return err
 	}
 	for _, t := range r.builtin {
-		if t.Name == "headrace" {
-			r.builtin = append(r.builtin, target.Target{Name: "base", URL: t.URL, Command: strings.ReplaceAll(t.Command, "$HEADRACE", "$BASE")})
+		if slices.Contains(compared, t.Name) {
+			r.builtin = append(r.builtin, target.Target{Name: "base " + t.Name, URL: t.URL, Command: strings.ReplaceAll(t.Command, "$HEADRACE", "$BASE")})
 		}
 	}
 	return r.buildFor(ctx, old, "BASE", "./cmd/headrace")

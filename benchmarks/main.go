@@ -73,7 +73,7 @@ type options struct {
 }
 
 func (o *options) flags(fs *flag.FlagSet) {
-	fs.StringVar(&o.scenarios, "scenarios", "", "comma-separated `names`; all if empty")
+	fs.StringVar(&o.scenarios, "scenarios", "", "comma-separated `names`, those of origin's endpoints too, such as /search; all but those if empty")
 	fs.StringVar(&o.only, "only", "", "comma-separated `targets`; all of a scenario if empty")
 	fs.StringVar(&o.targets, "targets", "", "`file` with further targets")
 	fs.BoolVar(&o.peers, "peers", false, "compare with the other gateways that are installed")
@@ -122,10 +122,15 @@ func (o options) choose() ([]scenario, error) {
 		var chosen []scenario
 		for name := range strings.SplitSeq(o.scenarios, ",") {
 			i := slices.IndexFunc(list, func(s scenario) bool { return s.name == name })
-			if i < 0 {
+			k := slices.IndexFunc(endpoints, func(e endpoint) bool { return e.name() == name })
+			switch {
+			case i >= 0:
+				chosen = append(chosen, list[i])
+			case k >= 0:
+				chosen = append(chosen, endpoints[k].turns())
+			default:
 				return nil, fmt.Errorf("no scenario %q", name)
 			}
-			chosen = append(chosen, list[i])
 		}
 		list = chosen
 	}
@@ -138,12 +143,17 @@ func (o options) choose() ([]scenario, error) {
 		return list, nil
 	}
 	for i := range list {
-		if slices.Contains(list[i].targets, "headrace") {
-			list[i].targets, list[i].base, list[i].peers = []string{"base", "headrace"}, "base", false
+		for _, name := range list[i].targets {
+			if slices.Contains(compared, name) {
+				list[i].targets, list[i].base, list[i].peers = []string{"base " + name, name}, "base "+name, false
+			}
 		}
 	}
-	return slices.DeleteFunc(list, func(s scenario) bool { return s.base != "base" }), nil
+	return slices.DeleteFunc(list, func(s scenario) bool { return !strings.HasPrefix(s.base, "base ") }), nil
 }
+
+// compared are the targets that -base compares with those of another revision.
+var compared = []string{"headrace", "servers", "origin"}
 
 // all runs the scenarios and judges what they show. With again, those that
 // do not keep what is held of a goal are run a second time, which then counts.
@@ -167,7 +177,7 @@ func (r *runner) all(ctx context.Context, list []scenario, again bool) (*report.
 			result.Charts = append(result.Charts, c)
 		}
 		for _, g := range goals {
-			if g.scenario == s.name && (!g.ratio || s.base != "base") {
+			if g.scenario == s.name && (!g.ratio || !strings.HasPrefix(s.base, "base ")) {
 				result.Goals = append(result.Goals, g.judge(o))
 			}
 		}

@@ -167,16 +167,24 @@ func (e endpoint) scenario(callers int, length time.Duration) scenario {
 	return s
 }
 
+// turns is the load of fifty callers in slices, for the comparison of two revisions.
+func (e endpoint) turns() scenario {
+	s := e.scenario(50, time.Second)
+	s.name, s.base, s.passes, s.rounds = e.name(), s.targets[0], 2, 8
+	s.metrics = []metric{millis(cpu), rps, p50, p95, resident, failures, foreign}
+	return s
+}
+
 func (e endpoint) name() string {
 	if e.variant == "" {
 		return e.path
 	}
-	return e.path + ", " + e.variant
+	return e.path + " " + e.variant
 }
 
 // millis is a metric of processor time in milliseconds.
 func millis(m metric) metric {
-	return metric{name: "CPU ms/request", digits: 3, of: func(s *sample) float64 { return m.of(s) / 1e3 }}
+	return metric{name: "CPU ms/request", digits: 3, ratio: m.ratio, of: func(s *sample) float64 { return m.of(s) / 1e3 }}
 }
 
 func readRecords() ([]record, error) {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/headrace/headrace/benchmarks/mock"
@@ -62,16 +63,14 @@ func profile(ctx context.Context, args []string) error {
 
 // profiled returns the one scenario asked for, and makes its target the only one.
 func (o *options) profiled() ([]scenario, error) {
-	for _, e := range endpoints {
-		if s := e.scenario(50, time.Second); e.name() == o.scenarios {
-			o.only = s.targets[0]
-			return []scenario{s}, nil
-		}
-	}
+	list, err := o.choose()
 	if o.only == "" {
 		o.only = "headrace"
+		if err == nil && strings.HasPrefix(o.scenarios, "/") {
+			o.only = list[0].targets[0]
+		}
 	}
-	return o.choose()
+	return list, err
 }
 
 // profile keeps the load on until the processor profile has been fetched. If

@@ -51,10 +51,6 @@ type SearchQuery struct {
 // order of ids. Fusing them is the caller's business.
 type Legs struct {
 	Dense, Sparse []Passage
-	// Change is the number of the last change to what the tenant has in the collection
-	// that replaced or removed something: two searches that saw the same one can be put
-	// together. It stays zero in stores that do not count.
-	Change uint64
 }
 
 // A Filter admits passages whose metadata meet it: all of Must, any of Should

@@ -61,118 +61,117 @@ type Found struct {
 	Stages   []pipeline.StageTime // embed, vector and sparse
 }
 
-// Search runs the legs beside each other. One that fails or is late is told of in Degraded, and
-// left out but for what it has found; the error is that all have failed. A collection that nobody has
-// written to holds nothing, which is no error.
+// patience is for how long the words of a question wait at most for its vector.
+const patience = time.Second
+
+// Search looks by meaning and by words in one call to the store. Where that fails, or is not over within
+// half of the time that there is, each leg has a call of its own: one that fails or is late then is
+// told of in Degraded, and left out but for what it has found; the error is that all have failed. A
+// collection that nobody has written to holds nothing, which is no error.
 func (s *Searcher) Search(ctx context.Context, q SearchQuery) (Found, error) {
-	var found Found
-	if s.Embedder == nil && q.Mode == Dense {
-		return found, errors.New("search by meaning: there is no embedder")
+	if s.Embedder == nil {
+		if q.Mode == Dense {
+			return Found{}, errors.New("search by meaning: there is no embedder")
+		}
+		q.Mode = Sparse
 	}
-	if q.Keep > 0 && (q.Mode != Hybrid || s.Embedder == nil) {
+	if q.Keep > 0 && q.Mode != Hybrid {
 		q.Prefetch = q.Keep // nothing else will move one up
 	}
-	var words *Leg[pipeline.Legs]
-	if q.Mode != Dense {
-		words = Start(&s.Legs, whole(ctx, func() (pipeline.Legs, error) { return s.byWords(ctx, q) }))
+	if q.Mode == Sparse {
+		return s.apart(ctx, q, nil)
 	}
-	var meaning *Leg[dense]
-	if q.Mode != Sparse && s.Embedder != nil {
-		meaning = Start(&s.Legs, whole(ctx, func() (dense, error) { return s.byMeaning(ctx, q) }))
-	}
-	var near dense
-	var literal pipeline.Legs
-	var failed []error
-	if meaning != nil {
-		var took time.Duration
-		var err error
-		if near, took, err = meaning.Wait(ctx); err != nil {
-			found.Degraded = append(found.Degraded, "dense:"+Reason(ctx, err))
-			if len(near.Dense) == 0 {
-				failed = append(failed, err)
-			}
+	question := Start(&s.Legs, func() ([]float32, error) {
+		vectors, err := s.Embedder.Embed(ctx, []string{q.Text}, pipeline.ForAsking)
+		if err != nil {
+			return nil, err
 		}
-		if near.embedding > 0 {
-			found.Stages = append(found.Stages, pipeline.StageTime{Stage: "embed", Took: near.embedding})
+		return vectors[0], nil
+	})
+	if q.Mode == Hybrid {
+		found, err := s.together(ctx, q, question)
+		if err == nil || pipeline.FaultOfError(err) == pipeline.OverloadFault {
+			return found, err
 		}
-		found.Stages = append(found.Stages, pipeline.StageTime{Stage: "vector", Took: max(0, took-near.embedding)})
 	}
-	if words != nil {
-		var took time.Duration
-		var err error
-		if literal, took, err = words.Wait(ctx); err != nil {
-			found.Degraded = append(found.Degraded, "sparse:"+Reason(ctx, err))
-			if len(literal.Sparse) == 0 {
-				failed = append(failed, err)
-			}
-		}
-		found.Stages = append(found.Stages, pipeline.StageTime{Stage: "sparse", Took: took})
+	return s.apart(ctx, q, question)
+}
+
+// together makes one call of both legs, which sees the collection at one moment.
+func (s *Searcher) together(ctx context.Context, q SearchQuery, question *Leg[[]float32]) (found Found, err error) {
+	within := patience
+	if end, ok := ctx.Deadline(); ok {
+		within = min(within, time.Until(end)/2)
 	}
-	if len(failed) == legs(meaning != nil, words != nil) {
-		return Found{Stages: found.Stages}, errors.Join(failed...)
+	ctx, stop := context.WithTimeout(ctx, within)
+	defer stop()
+	vector, embedding, err := question.Wait(ctx)
+	if err != nil {
+		return found, err
 	}
-	if near.vector != nil && words != nil && len(found.Degraded) == 0 && near.Change != literal.Change {
-		near.Legs, literal = s.again(ctx, q, near, literal)
+	both := Start(&s.Legs, whole(ctx, func() (pipeline.Legs, error) { return s.legs(ctx, q, vector, q.Text) }))
+	legs, took, err := both.Wait(ctx)
+	if err != nil {
+		return found, err
 	}
-	found.Passages = s.Fusion.Fuse(similar(near.Dense, q.Threshold), literal.Sparse, q.Keep)
+	found.Stages = []pipeline.StageTime{{Stage: "embed", Took: embedding}, {Stage: "vector", Took: took}, {Stage: "sparse", Took: took}}
+	found.Passages = s.Fusion.Fuse(similar(legs.Dense, q.Threshold), legs.Sparse, q.Keep)
 	return found, nil
 }
 
-// again searches once more, both legs at one moment, where documents have been changed
-// between the two: one half would be of what they were, the other of what they are. If
-// that fails, what was found before has to do.
-func (s *Searcher) again(ctx context.Context, q SearchQuery, near dense, literal pipeline.Legs) (byMeaning, byWords pipeline.Legs) {
-	both := Start(&s.Legs, whole(ctx, func() (pipeline.Legs, error) {
-		return s.Store.Search(ctx, pipeline.SearchQuery{
-			Tenant: q.Tenant, Collection: q.Collection, Vector: near.vector, Model: s.Embedder.Model(), Text: q.Text, Limit: q.Prefetch, Filter: q.Filter,
-		})
-	}))
-	found, _, err := both.Wait(ctx)
-	if err != nil {
-		return near.Legs, literal
+// apart makes a call for each leg, beside each other.
+func (s *Searcher) apart(ctx context.Context, q SearchQuery, question *Leg[[]float32]) (found Found, err error) {
+	var words *Leg[pipeline.Legs]
+	if q.Mode != Dense {
+		words = Start(&s.Legs, whole(ctx, func() (pipeline.Legs, error) { return s.legs(ctx, q, nil, q.Text) }))
 	}
-	return found, found
-}
-
-func legs(have ...bool) int {
-	n := 0
-	for _, h := range have {
-		if h {
-			n++
+	var dense, sparse []pipeline.Passage
+	var failed []error
+	alive := false // there is a leg that has not failed
+	ended := func(leg string, list []pipeline.Passage, err error) {
+		if err != nil {
+			found.Degraded = append(found.Degraded, leg+":"+Reason(ctx, err))
+			failed = append(failed, err)
 		}
+		alive = alive || err == nil || len(list) > 0
 	}
-	return n
+	if question != nil {
+		vector, took, err := question.Wait(ctx)
+		found.Stages = append(found.Stages, pipeline.StageTime{Stage: "embed", Took: took})
+		if err == nil {
+			var near pipeline.Legs
+			meaning := Start(&s.Legs, whole(ctx, func() (pipeline.Legs, error) { return s.legs(ctx, q, vector, "") }))
+			near, took, err = meaning.Wait(ctx)
+			found.Stages = append(found.Stages, pipeline.StageTime{Stage: "vector", Took: took})
+			dense = near.Dense
+		}
+		ended("dense", dense, err)
+	}
+	if words != nil {
+		near, took, err := words.Wait(ctx)
+		found.Stages = append(found.Stages, pipeline.StageTime{Stage: "sparse", Took: took})
+		sparse = near.Sparse
+		ended("sparse", sparse, err)
+	}
+	if !alive {
+		return Found{Stages: found.Stages}, errors.Join(failed...)
+	}
+	found.Passages = s.Fusion.Fuse(similar(dense, q.Threshold), sparse, q.Keep)
+	return found, nil
 }
 
-// dense is what the search by meaning returns.
-type dense struct {
-	pipeline.Legs
-	vector    []float32 // of the question, once the store has taken it
-	embedding time.Duration
-}
-
-func (s *Searcher) byMeaning(ctx context.Context, q SearchQuery) (dense, error) {
-	began := time.Now()
-	vectors, err := s.Embedder.Embed(ctx, []string{q.Text}, pipeline.ForAsking)
-	d := dense{embedding: time.Since(began)}
-	if err != nil {
-		return d, err
+// legs asks the store: by meaning where there is a vector, by words where there are some.
+func (s *Searcher) legs(ctx context.Context, q SearchQuery, vector []float32, words string) (pipeline.Legs, error) {
+	asked := pipeline.SearchQuery{
+		Tenant: q.Tenant, Collection: q.Collection, Vector: vector, Text: words, Limit: q.Prefetch, Filter: q.Filter,
 	}
-	found, err := s.Store.Search(ctx, pipeline.SearchQuery{
-		Tenant: q.Tenant, Collection: q.Collection, Vector: vectors[0], Model: s.Embedder.Model(), Limit: q.Prefetch, Filter: q.Filter,
-	})
-	d.Legs = found
-	if err == nil {
-		d.vector = vectors[0]
+	if vector != nil {
+		asked.Model = s.Embedder.Model()
 	}
-	Refused(err, s.Embedder, []string{q.Text}, pipeline.ForAsking)
-	return d, missing(err)
-}
-
-func (s *Searcher) byWords(ctx context.Context, q SearchQuery) (pipeline.Legs, error) {
-	found, err := s.Store.Search(ctx, pipeline.SearchQuery{
-		Tenant: q.Tenant, Collection: q.Collection, Text: q.Text, Limit: q.Prefetch, Filter: q.Filter,
-	})
+	found, err := s.Store.Search(ctx, asked)
+	if vector != nil {
+		Refused(err, s.Embedder, []string{q.Text}, pipeline.ForAsking)
+	}
 	return found, missing(err)
 }
 

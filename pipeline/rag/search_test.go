@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -128,8 +127,8 @@ func TestSearch(t *testing.T) {
 	nothing := func(*ragtest.Store, *ragtest.Embedder, *rag.SearchQuery) {}
 	f("both", nothing, want{ids: "p0 p2 p1"})
 	f("legs overlap", func(s *ragtest.Store, e *ragtest.Embedder, _ *rag.SearchQuery) {
-		e.Delay, s.Delay["dense"], s.Delay["sparse"] = 30*ms, 20*ms, 40*ms
-	}, want{ids: "p0 p2 p1", took: 50 * ms})
+		e.Delay, s.Delay["dense"], s.Delay["sparse"] = 20*ms, 20*ms, 25*ms
+	}, want{ids: "p0 p2 p1", took: 45 * ms})
 	f("sparse mode", func(_ *ragtest.Store, e *ragtest.Embedder, q *rag.SearchQuery) {
 		q.Mode, e.Err = rag.Sparse, errors.New("x")
 	}, want{ids: "p0 p1"})
@@ -158,40 +157,47 @@ func TestSearch(t *testing.T) {
 	}, want{ids: "p0 p1", degraded: "dense:error"})
 }
 
-// A changing store is changed each time that it has been searched.
-type changing struct {
-	*ragtest.Store
-	changes atomic.Uint64
-}
-
-func (c *changing) Search(ctx context.Context, q pipeline.SearchQuery) (pipeline.Legs, error) {
-	legs, err := c.Store.Search(ctx, q)
-	legs.Change = c.changes.Add(1)
-	return legs, err
-}
-
-// Where documents change between the two legs, both are searched again at one moment.
-func TestSearchAgain(t *testing.T) {
-	f := func(changes bool, want string) {
+// One call to the store is enough, and sees it at one moment, unless it fails or takes
+// half of the time that there is: then a leg that is well is not lost with the other.
+func TestSearchTogether(t *testing.T) {
+	f := func(name string, change func(*ragtest.Store, *ragtest.Embedder), calls, want string, took time.Duration) {
 		t.Helper()
-		st := store()
-		s := &rag.Searcher{Store: st, Embedder: embedder(), Fusion: rag.Fusion{K: 60, Dense: 1, Sparse: 1}}
-		if changes {
-			s.Store = &changing{Store: st}
-		}
-		got, err := s.Search(t.Context(), rag.SearchQuery{Tenant: "t", Collection: "c", Text: "red apples", Prefetch: 2, Keep: 3})
-		if err != nil || ids(got.Passages) != "p0 p2 p1" || len(got.Degraded) != 0 {
-			t.Errorf("%v %v %v", ids(got.Passages), got.Degraded, err)
-		}
-		calls := st.Calls()
-		slices.Sort(calls)
-		if got := strings.Join(calls, " "); got != want {
-			t.Errorf("searched %s; want %s", got, want)
-		}
-		_ = s.Close()
+		synctest.Test(t, func(t *testing.T) {
+			st, e := store(), embedder()
+			change(st, &e)
+			s := &rag.Searcher{Store: st, Embedder: e, Fusion: rag.Fusion{K: 60, Dense: 1, Sparse: 1}}
+			ctx, stop := context.WithTimeout(t.Context(), 100*ms)
+			defer stop()
+			began := time.Now()
+			found, err := s.Search(ctx, rag.SearchQuery{Tenant: "t", Collection: "c", Text: "red apples", Prefetch: 2, Keep: 3})
+			if got := time.Since(began); got != took {
+				t.Errorf("%s: took %v, want %v", name, got, took)
+			}
+			if got := fmt.Sprintf("%s %v %v", ids(found.Passages), found.Degraded, err); got != want {
+				t.Errorf("%s: got %s, want %s", name, got, want)
+			}
+			made := st.Calls()
+			slices.Sort(made)
+			if got := strings.Join(made, " "); got != calls {
+				t.Errorf("%s: called %s, want %s", name, got, calls)
+			}
+			_ = s.Close()
+		})
 	}
-	f(false, "dense sparse")
-	f(true, "dense dense sparse sparse")
+	f("both", func(*ragtest.Store, *ragtest.Embedder) {}, "dense+sparse", "p0 p2 p1 [] <nil>", 0)
+	f("in half of the time", func(s *ragtest.Store, e *ragtest.Embedder) { e.Delay, s.Delay["sparse"] = 20*ms, 29*ms },
+		"dense+sparse", "p0 p2 p1 [] <nil>", 49*ms)
+	f("one leg is late", func(s *ragtest.Store, _ *ragtest.Embedder) { s.Delay["sparse"] = time.Second },
+		"dense dense+sparse sparse", "p2 p0 [sparse:timeout] <nil>", 100*ms)
+	f("one leg is broken", func(s *ragtest.Store, _ *ragtest.Embedder) { s.Fail["dense"] = errors.New("down") },
+		"dense dense+sparse sparse", "p0 p1 [dense:error] <nil>", 0)
+	f("the vector comes late", func(_ *ragtest.Store, e *ragtest.Embedder) { e.Delay = 70 * ms },
+		"dense sparse", "p0 p2 p1 [] <nil>", 70*ms)
+	f("no vector comes", func(_ *ragtest.Store, e *ragtest.Embedder) { e.Err = errors.New("down") },
+		"sparse", "p0 p1 [dense:error] <nil>", 0)
+	f("too much to do", func(s *ragtest.Store, _ *ragtest.Embedder) {
+		s.Fail["dense"] = &pipeline.Error{Status: 503, Code: "overloaded", Fault: pipeline.OverloadFault, Err: errors.New("full")}
+	}, "dense+sparse", " [] overloaded: full", 0)
 }
 
 func TestRank(t *testing.T) {

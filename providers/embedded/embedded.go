@@ -109,7 +109,6 @@ type store struct {
 	mu          sync.RWMutex
 	collections map[string]*collection // guarded by mu
 	graphs      map[string]*graph      // by tenant; guarded by mu
-	changes     uint64                 // that replaced or removed points; guarded by mu
 }
 
 // Close implements io.Closer.

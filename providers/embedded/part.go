@@ -42,7 +42,6 @@ type part struct {
 	sketch []uint64
 	words  inverted
 	slots  map[string]uint32  // the live ones, by id
-	change uint64             // the store's last that replaced or removed some of these
 	column map[string]*column // by field, made when a filter asks for it
 
 	candidates int // how many the sketch has to let through; see judge
@@ -108,7 +107,6 @@ func (p *part) wasteful() bool {
 func (p *part) compacted() *part {
 	q := newPart()
 	q.candidates = p.candidates // judged anew
-	q.change = p.change
 	q.live, q.alive = newBitmap(p.alive), p.alive
 	stride := len(p.codes) / max(len(p.rows), 1)
 	to := make([]int32, len(p.rows))
@@ -137,7 +135,6 @@ func (p *part) compacted() *part {
 // A view is a part as it was at one moment. It needs no lock.
 type view struct {
 	n, alive   int
-	change     uint64
 	rows       []int64
 	ids        []string
 	live       bitmap
@@ -154,7 +151,7 @@ type view struct {
 // view returns the part as it is; the caller holds the store's lock.
 func (p *part) view(stride int) *view {
 	v := &view{
-		n: len(p.rows), alive: p.alive, change: p.change, rows: p.rows, ids: p.ids, live: slices.Clone(p.live),
+		n: len(p.rows), alive: p.alive, rows: p.rows, ids: p.ids, live: slices.Clone(p.live),
 		stride: stride, codes: p.codes, scales: p.scales, sketch: p.sketch,
 		lens: p.words.lens, total: p.words.total, candidates: p.candidates,
 	}

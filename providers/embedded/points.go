@@ -194,24 +194,12 @@ func (s *store) admit(c *collection, u pipeline.Upsert, fresh bool, written []dr
 		p = newPart()
 		c.parts[u.Tenant] = p
 	}
-	before := p.alive
 	for i := range written {
 		p.add(written[i].entry)
 	}
-	added := p.alive - before
 	for _, id := range gone {
 		p.kill(id)
 	}
-	if len(gone) > 0 || added < len(written) {
-		s.changed(p)
-	}
-}
-
-// changed notes that something of a part has been replaced or removed. The caller holds
-// mu.
-func (s *store) changed(p *part) {
-	s.changes++
-	p.change = s.changes
 }
 
 // tidy compacts a part and judges its sketches, if need be. The caller is the
@@ -265,7 +253,6 @@ func (s *store) Delete(ctx context.Context, tenant, collection, docID string) (i
 		for _, id := range ids {
 			p.kill(id)
 		}
-		s.changed(p)
 	})
 	if err != nil {
 		return 0, err

@@ -49,7 +49,6 @@ func (s *store) Remove(ctx context.Context, tenant, collection string, ids []str
 		for _, id := range gone.ids {
 			p.kill(id)
 		}
-		s.changed(p)
 	})
 	if err != nil {
 		return 0, err

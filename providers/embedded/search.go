@@ -79,7 +79,6 @@ func (s *store) search(ctx context.Context, q pipeline.SearchQuery) (legs pipeli
 		return legs, false, err
 	}
 	legs, whole, err = s.legs(ctx, c, q.Tenant, v, near, words)
-	legs.Change = v.change
 	return legs, whole && exact, err
 }
 

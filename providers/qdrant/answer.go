@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	client "github.com/qdrant/go-client/qdrant"
@@ -25,9 +27,10 @@ import (
 
 // query is the client's QueryBatch, with hits in place of messages.
 func (s *Store) query(ctx context.Context, a answer, q *client.QueryBatchPoints) ([][]pipeline.Passage, error) {
+	a.queries = len(q.GetQueryPoints())
 	err := s.client.GetConnection().Invoke(ctx, client.Points_QueryBatch_FullMethodName, q, &a, grpc.ForceCodecV2(answerCodec{}))
-	if n := len(q.GetQueryPoints()); err == nil && len(a.hits) != n {
-		return nil, fmt.Errorf("search: %d results for %d queries", len(a.hits), n)
+	if err == nil && len(a.hits) != a.queries {
+		return nil, fmt.Errorf("search: %d results for %d queries", len(a.hits), a.queries)
 	}
 	return a.hits, err
 }
@@ -35,9 +38,13 @@ func (s *Store) query(ctx context.Context, a answer, q *client.QueryBatchPoints)
 // An answer is the hits of each query of a batch, for one tenant. The filter keeps those of
 // others away; this is the second lock.
 type answer struct {
-	tenant string
-	limit  int // how many hits there are likely to be
-	hits   [][]pipeline.Passage
+	tenant  string
+	queries int // no more results than these are read
+	limit   int // how many hits each is likely to have
+	hits    [][]pipeline.Passage
+
+	message []byte
+	text    string // the same; the hits' strings are parts of it
 }
 
 // score is where a hit has its score, whichever search it comes from.
@@ -52,10 +59,23 @@ func (answerCodec) Name() string { return "proto" }
 
 func (answerCodec) Marshal(v any) (mem.BufferSlice, error) { return usual.Marshal(v) }
 
+// whole has room for answers in one piece. gRPC's own buffers above 32 KiB have a megabyte,
+// which is cleared each time.
+var whole = sync.Pool{New: func() any { return new([]byte) }}
+
+// keep is the largest room that is kept.
+const keep = 1 << 20
+
 func (answerCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	buffer := data.MaterializeToBuffer(mem.DefaultBufferPool())
-	defer buffer.Free()
-	return v.(*answer).read(buffer.ReadOnlyData())
+	room := whole.Get().(*[]byte)
+	n := data.Len()
+	*room = slices.Grow((*room)[:0], n)[:n]
+	data.CopyTo(*room)
+	err := v.(*answer).read(*room)
+	if cap(*room) <= keep {
+		whole.Put(room)
+	}
+	return err
 }
 
 // A wire reads the fields of a message, one after another.
@@ -117,12 +137,17 @@ func (w *wire) fail(n int) bool {
 	return false
 }
 
-// read reads a QueryBatchResponse.
+// read reads a QueryBatchResponse, and keeps nothing of message.
 func (a *answer) read(message []byte) error {
-	batches := wire{rest: message}
+	a.message, a.text = message[:len(message):len(message)], string(message)
+	defer func() { a.message = nil }()
+	batches := wire{rest: a.message}
 	for batches.next() {
 		if batches.tag != firstBytes {
 			continue
+		}
+		if len(a.hits) == a.queries {
+			return fmt.Errorf("search: more than %d results for as many queries", a.queries)
 		}
 		hits := make([]pipeline.Passage, 0, min(a.limit, 1024))
 		points := wire{rest: batches.bytes}
@@ -131,7 +156,7 @@ func (a *answer) read(message []byte) error {
 				continue
 			}
 			var p pipeline.Passage
-			tenant, err := readPoint(points.bytes, &p)
+			tenant, err := a.point(points.bytes, &p)
 			if err != nil {
 				points.err = err
 			} else if string(tenant) == a.tenant {
@@ -147,9 +172,8 @@ func (a *answer) read(message []byte) error {
 	return nil
 }
 
-// readPoint reads a ScoredPoint, and returns whose it is.
-func readPoint(message []byte, p *pipeline.Passage) (tenant []byte, err error) {
-	var id, doc, chunk, text, raw []byte
+// point reads a ScoredPoint, and returns whose it is.
+func (a *answer) point(message []byte, p *pipeline.Passage) (tenant []byte, err error) {
 	point := wire{rest: message}
 	for point.next() {
 		switch point.tag {
@@ -157,7 +181,7 @@ func readPoint(message []byte, p *pipeline.Passage) (tenant []byte, err error) {
 			w := wire{rest: point.bytes}
 			for w.next() {
 				if w.tag == secondBytes {
-					id = w.bytes
+					p.ID = a.string(w.bytes)
 				}
 			}
 			point.err = w.err
@@ -167,31 +191,35 @@ func readPoint(message []byte, p *pipeline.Passage) (tenant []byte, err error) {
 			case fieldTenant:
 				tenant = value
 			case fieldDoc:
-				doc = value
+				p.DocID = a.string(value)
 			case fieldChunk:
-				chunk = value
+				p.ChunkID = a.string(value)
 			case fieldIndex:
 				p.Index = number
 			case fieldText:
-				text = value
+				p.Text = a.string(value)
 			case fieldRaw:
-				raw = value
+				p.Metadata = bytes.Clone(value)
 			}
 			point.err = err
 		case thirdFloat:
 			score(p).Value = math.Float32frombits(uint32(point.number))
 		}
 	}
-	if len(raw) > 0 {
-		p.Metadata = bytes.Clone(raw)
-	}
 	score(p).Set = true
-	texts(p, id, doc, chunk, text)
 	return tenant, point.err
 }
 
 // readEntry reads one entry of a payload: its key, and what is a string or a number there.
 func readEntry(message []byte) (key, value []byte, number int, err error) {
+	// Nearly all are a key and a string, and nothing else.
+	if key, rest := first(message, firstBytes); rest != nil {
+		if outer, rest := first(rest, secondBytes); rest != nil && len(rest) == 0 {
+			if value, rest := first(outer, fourthBytes); rest != nil && len(rest) == 0 {
+				return key, value, 0, nil
+			}
+		}
+	}
 	entry := wire{rest: message}
 	for entry.next() {
 		switch entry.tag {
@@ -213,22 +241,30 @@ func readEntry(message []byte) (key, value []byte, number int, err error) {
 	return key, value, number, entry.err
 }
 
-// texts gives a passage its strings, which share one piece of memory.
-func texts(p *pipeline.Passage, id, doc, chunk, text []byte) {
-	var b strings.Builder
-	b.Grow(len(id) + len(doc) + len(chunk) + len(text))
-	for _, part := range [...][]byte{id, doc, chunk, text} {
-		b.Write(part)
+// first is the value of the first field of b, if it is that of the tag and shorter than
+// 16 KiB, and what comes after it; nil if it is not.
+func first(b []byte, tag uint64) (value, rest []byte) {
+	if len(b) < 3 || uint64(b[0]) != tag {
+		return nil, nil
 	}
-	all := b.String()
-	if !utf8.ValidString(all) {
-		p.ID, p.DocID, p.ChunkID, p.Text = valid(id), valid(doc), valid(chunk), valid(text)
-		return
+	from, n := 2, int(b[1])
+	if n >= 0x80 {
+		if b[2] >= 0x80 {
+			return nil, nil
+		}
+		from, n = 3, n&0x7f|int(b[2])<<7
 	}
-	p.ID, all = all[:len(id)], all[len(id):]
-	p.DocID, all = all[:len(doc)], all[len(doc):]
-	p.ChunkID, p.Text = all[:len(chunk)], all[len(chunk):]
+	if n > len(b)-from {
+		return nil, nil
+	}
+	return b[from : from+n], b[from+n:]
 }
 
-// valid is what b says, which the server should have checked.
-func valid(b []byte) string { return strings.ToValidUTF8(string(b), "\uFFFD") }
+// string is what b, a part of the message, says. The server should have checked that it is text.
+func (a *answer) string(b []byte) string {
+	s := a.text[len(a.text)-cap(b):][:len(b)]
+	if !utf8.ValidString(s) {
+		return strings.ToValidUTF8(s, "\uFFFD")
+	}
+	return s
+}

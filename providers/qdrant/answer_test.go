@@ -58,12 +58,20 @@ func sample() *client.QueryBatchResponse {
 // What is read of an answer is what the client's messages say.
 func TestAnswer(t *testing.T) {
 	m := sample()
-	a := answer{tenant: "t"}
+	a := answer{tenant: "t", queries: 3}
 	if err := a.read(packed(t, m)); err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(hitsOf(m, "t"), a.hits); d != "" || len(a.hits[0]) != 3 {
 		t.Errorf("(-messages +read)\n%s", d)
+	}
+}
+
+// Each result has room for its hits made, so a server must not name as many as it likes.
+func TestAnswerOfTooMany(t *testing.T) {
+	a := answer{tenant: "t", queries: 2, limit: 66}
+	if err := a.read(packed(t, sample())); err == nil || len(a.hits) != 2 {
+		t.Errorf("%d results, %v", len(a.hits), err)
 	}
 }
 
@@ -76,7 +84,7 @@ func FuzzAnswer(f *testing.F) {
 	}
 	f.Add([]byte("\x0a\x03\x0a\x01\xff"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		a := answer{tenant: "t"}
+		a := answer{tenant: "t", queries: len(b)}
 		err := a.read(b)
 		var m client.QueryBatchResponse
 		if proto.Unmarshal(b, &m) != nil {
@@ -85,7 +93,7 @@ func FuzzAnswer(f *testing.F) {
 		if err != nil {
 			t.Fatalf("the client reads what here is an error: %v", err)
 		}
-		a = answer{tenant: "t"} // as a server writes it: each field once
+		a = answer{tenant: "t", queries: len(b)} // as a server writes it: each field once
 		if err := a.read(packed(t, &m)); err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +120,7 @@ func BenchmarkAnswer(b *testing.B) {
 	raw := packed(b, m)
 	b.ReportAllocs()
 	for b.Loop() {
-		a := answer{tenant: "t", limit: 66}
+		a := answer{tenant: "t", queries: 1, limit: 66}
 		if err := a.read(raw); err != nil || len(a.hits[0]) != 66 {
 			b.Fatal(err)
 		}

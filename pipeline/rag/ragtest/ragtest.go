@@ -50,9 +50,18 @@ func (s *Store) Calls() []string {
 
 // begin notes a call, waits and fails as the test wants it.
 func (s *Store) begin(ctx context.Context, name string) error {
+	s.note(name)
+	return s.take(ctx, name)
+}
+
+func (s *Store) note(name string) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.calls = append(s.calls, name)
-	s.mu.Unlock()
+}
+
+// take is as slow as a call, and fails as it does.
+func (s *Store) take(ctx context.Context, name string) error {
 	if d := s.Delay[name]; d > 0 {
 		done := ctx.Done()
 		if s.Deaf[name] {
@@ -72,19 +81,25 @@ func (s *Store) begin(ctx context.Context, name string) error {
 	return s.Fail[name]
 }
 
-// Search implements pipeline.VectorStore. Words count by how many the texts
-// share.
+// Search implements pipeline.VectorStore. Legs wait and fail together, as slow as the
+// slower one. Words count by how many the texts share.
 func (s *Store) Search(ctx context.Context, q pipeline.SearchQuery) (pipeline.Legs, error) {
 	var out pipeline.Legs
-	if q.Vector != nil {
-		if err := s.begin(ctx, "dense"); err != nil {
-			return out, err
-		}
+	var near, literal error
+	var both sync.WaitGroup
+	switch {
+	case q.Vector == nil:
+		literal = s.begin(ctx, "sparse")
+	case q.Text == "":
+		near = s.begin(ctx, "dense")
+	default:
+		s.note("dense+sparse")
+		both.Go(func() { near = s.take(ctx, "dense") })
+		both.Go(func() { literal = s.take(ctx, "sparse") })
+		both.Wait()
 	}
-	if q.Text != "" {
-		if err := s.begin(ctx, "sparse"); err != nil {
-			return out, err
-		}
+	if err := cmp.Or(near, literal); err != nil {
+		return out, err
 	}
 	asked := words(q.Text)
 	known := false
