@@ -170,7 +170,7 @@ func (e endpoint) scenario(callers int, length time.Duration) scenario {
 // turns is the load of fifty callers in slices, for the comparison of two revisions.
 func (e endpoint) turns() scenario {
 	s := e.scenario(50, time.Second)
-	s.name, s.base, s.passes, s.rounds = e.name(), s.targets[0], 2, 8
+	s.name, s.base, s.passes, s.rounds = e.name(), s.targets[0], 2, 10
 	s.metrics = []metric{millis(cpu), rps, p50, p95, resident, failures, foreign}
 	return s
 }

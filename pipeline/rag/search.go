@@ -244,7 +244,10 @@ func (f Fusion) Fuse(dense, sparse []pipeline.Passage, keep int) []pipeline.Pass
 		}
 	}
 	slices.SortFunc(all, func(a, b scored) int {
-		return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(a.ID, b.ID))
+		if a.score != b.score {
+			return cmp.Compare(b.score, a.score)
+		}
+		return strings.Compare(a.ID, b.ID)
 	})
 	if keep > 0 {
 		all = all[:min(len(all), keep)]

@@ -32,37 +32,41 @@ func (t *top) compare(a, b hit) int {
 	return cmp.Compare(t.ids[a.slot], t.ids[b.slot])
 }
 
+// worse reports whether a comes after b.
+func (t *top) worse(a, b hit) bool {
+	return a.score < b.score || a.score == b.score && t.ids[a.slot] > t.ids[b.slot]
+}
+
 func (t *top) push(h hit) {
 	if len(t.heap) < t.limit {
 		t.heap = append(t.heap, h)
-		for i := len(t.heap) - 1; i > 0; {
+		i := len(t.heap) - 1
+		for i > 0 {
 			up := (i - 1) / 2
-			if t.compare(t.heap[i], t.heap[up]) <= 0 {
-				return
+			if !t.worse(h, t.heap[up]) {
+				break
 			}
-			t.heap[i], t.heap[up] = t.heap[up], t.heap[i]
+			t.heap[i] = t.heap[up]
 			i = up
 		}
+		t.heap[i] = h
 		return
 	}
-	if t.limit <= 0 || h.score < t.heap[0].score || t.compare(h, t.heap[0]) >= 0 {
+	if t.limit <= 0 || !t.worse(t.heap[0], h) {
 		return
 	}
-	t.heap[0] = h
-	for i := 0; ; {
-		down := 2*i + 1
-		if down >= len(t.heap) {
-			return
-		}
-		if down+1 < len(t.heap) && t.compare(t.heap[down+1], t.heap[down]) > 0 {
+	i := 0
+	for down := 1; down < len(t.heap); down = 2*i + 1 {
+		if down+1 < len(t.heap) && t.worse(t.heap[down+1], t.heap[down]) {
 			down++
 		}
-		if t.compare(t.heap[down], t.heap[i]) <= 0 {
-			return
+		if !t.worse(t.heap[down], h) {
+			break
 		}
-		t.heap[i], t.heap[down] = t.heap[down], t.heap[i]
+		t.heap[i] = t.heap[down]
 		i = down
 	}
+	t.heap[i] = h
 }
 
 // sorted returns the hits, the best first. The top is of no use after that.

@@ -109,6 +109,8 @@ func (c Config) Build(_ context.Context, env config.Env) (pipeline.VectorStore, 
 				Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 				MinConnectTimeout: 2 * time.Second,
 			}),
+			// An answer of a hundred passages is larger than HTTP/2's own window of
+			// 64 KiB; growing it takes a ping for each.
 			grpc.WithStaticStreamWindowSize(4 << 20), grpc.WithStaticConnWindowSize(16 << 20),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(int(c.MaxReply))),
 		},

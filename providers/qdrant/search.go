@@ -3,7 +3,6 @@ package qdrant
 import (
 	"cmp"
 	"context"
-	"math"
 	"slices"
 	"strings"
 
@@ -87,15 +86,16 @@ func (s *Store) forget(name string, err error) {
 // ranked are the hits of one leg, the best first, equals in the order of ids. One whose
 // score is not finite has a vector that another program has spoilt: it is no hit.
 func ranked(hits []pipeline.Passage, limit int, dense bool) []pipeline.Passage {
-	hits = slices.DeleteFunc(hits, func(p pipeline.Passage) bool {
-		x := float64(score(&p).Value)
-		return math.IsNaN(x) || math.IsInf(x, 0)
-	})
-	better := func(a, b pipeline.Passage) int {
-		return cmp.Or(cmp.Compare(score(&b).Value, score(&a).Value), strings.Compare(a.ID, b.ID))
+	sorted, finite := true, true
+	for i := range hits { // moving hits is dear, and there is nearly never a need
+		finite = finite && isFinite(score(&hits[i]).Value)
+		sorted = sorted && (i == 0 || better(&hits[i-1], &hits[i]) <= 0)
 	}
-	if !slices.IsSortedFunc(hits, better) { // by score they are, and moving hits is dear
-		slices.SortFunc(hits, better)
+	if !finite {
+		hits = slices.DeleteFunc(hits, func(p pipeline.Passage) bool { return !isFinite(score(&p).Value) })
+	}
+	if !sorted {
+		slices.SortFunc(hits, func(a, b pipeline.Passage) int { return better(&a, &b) })
 	}
 	hits = hits[:min(len(hits), limit)]
 	if !dense {
@@ -104,6 +104,17 @@ func ranked(hits []pipeline.Passage, limit int, dense bool) []pipeline.Passage {
 		}
 	}
 	return hits
+}
+
+func isFinite(x float32) bool { return x-x == 0 }
+
+// better orders hits: the higher score, then the smaller id.
+func better(a, b *pipeline.Passage) int {
+	x, y := score(a).Value, score(b).Value
+	if x != y {
+		return cmp.Compare(y, x)
+	}
+	return strings.Compare(a.ID, b.ID)
 }
 
 // Fetch implements pipeline.VectorStore.
