@@ -2,7 +2,6 @@ package qdrant
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -22,26 +21,40 @@ import (
 )
 
 // A search returns a hundred points and more. As the client's messages, each is a map of
-// pointers to unions; reading those took most of a search's processor time. So its answer
-// is read here into what is wanted of it, and all other calls are left to the client.
+// pointers to unions; reading those took most of a search's processor time. So what holds
+// passages is read here into what is wanted of it, and all other calls are left to the client.
 
 // query is the client's QueryBatch, with hits in place of messages.
 func (s *Store) query(ctx context.Context, a answer, q *client.QueryBatchPoints) ([][]pipeline.Passage, error) {
-	a.queries = len(q.GetQueryPoints())
+	a.batch = len(q.GetQueryPoints())
 	err := s.client.GetConnection().Invoke(ctx, client.Points_QueryBatch_FullMethodName, q, &a, grpc.ForceCodecV2(answerCodec{}))
-	if err == nil && len(a.hits) != a.queries {
-		return nil, fmt.Errorf("search: %d results for %d queries", len(a.hits), a.queries)
+	if err == nil && len(a.hits) != a.batch {
+		return nil, fmt.Errorf("search: %d results for %d queries", len(a.hits), a.batch)
 	}
 	return a.hits, err
 }
 
-// An answer is the hits of each query of a batch, for one tenant. The filter keeps those of
-// others away; this is the second lock.
+// fetch is the client's Get, with passages in place of messages, in no order.
+func (s *Store) fetch(ctx context.Context, tenant string, q *client.GetPoints) ([]pipeline.Passage, error) {
+	a := answer{tenant: tenant, limit: len(q.GetIds())}
+	err := s.client.GetConnection().Invoke(ctx, client.Points_Get_FullMethodName, q, &a, grpc.ForceCodecV2(answerCodec{}))
+	if err != nil {
+		return nil, err
+	}
+	found := a.hits[0]
+	for i := range found {
+		found[i].Scores = pipeline.Scores{}
+	}
+	return found, nil
+}
+
+// An answer is the points of one tenant. The filter of a search keeps those of others away;
+// this is the second lock.
 type answer struct {
-	tenant  string
-	queries int // no more results than these are read
-	limit   int // how many hits each is likely to have
-	hits    [][]pipeline.Passage
+	tenant string
+	batch  int // as many queries have a result each; 0: the message is one result
+	limit  int // how many points each is likely to have
+	hits   [][]pipeline.Passage
 
 	message []byte
 	text    string // the same; the hits' strings are parts of it
@@ -137,42 +150,50 @@ func (w *wire) fail(n int) bool {
 	return false
 }
 
-// read reads a QueryBatchResponse, and keeps nothing of message.
+// read reads a QueryBatchResponse or a GetResponse, and keeps nothing of message.
 func (a *answer) read(message []byte) error {
 	a.message, a.text = message[:len(message):len(message)], string(message)
 	defer func() { a.message = nil }()
-	batches := wire{rest: a.message}
-	for batches.next() {
-		if batches.tag != firstBytes {
+	results := wire{rest: a.message}
+	if a.batch == 0 {
+		results.err = a.result(a.message)
+	}
+	for a.batch > 0 && results.next() {
+		if results.tag != firstBytes {
 			continue
 		}
-		if len(a.hits) == a.queries {
-			return fmt.Errorf("search: more than %d results for as many queries", a.queries)
+		if len(a.hits) == a.batch {
+			return fmt.Errorf("search: more than %d results for as many queries", a.batch)
 		}
-		hits := make([]pipeline.Passage, 0, min(a.limit, 1024))
-		points := wire{rest: batches.bytes}
-		for points.next() {
-			if points.tag != firstBytes {
-				continue
-			}
-			var p pipeline.Passage
-			tenant, err := a.point(points.bytes, &p)
-			if err != nil {
-				points.err = err
-			} else if string(tenant) == a.tenant {
-				hits = append(hits, p)
-			}
-		}
-		a.hits = append(a.hits, hits)
-		batches.err = cmp.Or(batches.err, points.err)
+		results.err = a.result(results.bytes)
 	}
-	if batches.err != nil {
-		return fmt.Errorf("read the answer of the vector store: %w", batches.err)
+	if results.err != nil {
+		return fmt.Errorf("read the answer of the vector store: %w", results.err)
 	}
 	return nil
 }
 
-// point reads a ScoredPoint, and returns whose it is.
+// result reads the points that are the first field of a BatchResult or a GetResponse.
+func (a *answer) result(message []byte) error {
+	hits := make([]pipeline.Passage, 0, min(a.limit, 1024))
+	points := wire{rest: message}
+	for points.next() {
+		if points.tag != firstBytes {
+			continue
+		}
+		var p pipeline.Passage
+		tenant, err := a.point(points.bytes, &p)
+		if err != nil {
+			points.err = err
+		} else if string(tenant) == a.tenant {
+			hits = append(hits, p)
+		}
+	}
+	a.hits = append(a.hits, hits)
+	return points.err
+}
+
+// point reads a ScoredPoint or a RetrievedPoint, and returns whose it is.
 func (a *answer) point(message []byte, p *pipeline.Passage) (tenant []byte, err error) {
 	point := wire{rest: message}
 	for point.next() {
@@ -199,7 +220,10 @@ func (a *answer) point(message []byte, p *pipeline.Passage) (tenant []byte, err 
 			case fieldText:
 				p.Text = a.string(value)
 			case fieldRaw:
-				p.Metadata = bytes.Clone(value)
+				p.Metadata = nil
+				if len(value) > 0 {
+					p.Metadata = bytes.Clone(value)
+				}
 			}
 			point.err = err
 		case thirdFloat:

@@ -58,7 +58,7 @@ func sample() *client.QueryBatchResponse {
 // What is read of an answer is what the client's messages say.
 func TestAnswer(t *testing.T) {
 	m := sample()
-	a := answer{tenant: "t", queries: 3}
+	a := answer{tenant: "t", batch: 3}
 	if err := a.read(packed(t, m)); err != nil {
 		t.Fatal(err)
 	}
@@ -67,9 +67,32 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
+// The points of a GetResponse are read by the same code.
+func TestAnswerOfGet(t *testing.T) {
+	var m client.GetResponse
+	want := hitsOf(sample(), "t")[0]
+	for i, p := range sample().Result[0].Result {
+		m.Result = append(m.Result, &client.RetrievedPoint{Id: p.Id, Payload: p.Payload, Vectors: p.Vectors})
+		if i < len(want) {
+			*score(&want[i]) = pipeline.Score{Set: true}
+		}
+	}
+	a := answer{tenant: "t"}
+	if err := a.read(packed(t, &m)); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([][]pipeline.Passage{want}, a.hits); d != "" {
+		t.Errorf("(-messages +read)\n%s", d)
+	}
+	whole := packed(t, &m)
+	if err := a.read(whole[:len(whole)-1]); err == nil {
+		t.Error("what is cut was read")
+	}
+}
+
 // Each result has room for its hits made, so a server must not name as many as it likes.
 func TestAnswerOfTooMany(t *testing.T) {
-	a := answer{tenant: "t", queries: 2, limit: 66}
+	a := answer{tenant: "t", batch: 2, limit: 66}
 	if err := a.read(packed(t, sample())); err == nil || len(a.hits) != 2 {
 		t.Errorf("%d results, %v", len(a.hits), err)
 	}
@@ -84,7 +107,7 @@ func FuzzAnswer(f *testing.F) {
 	}
 	f.Add([]byte("\x0a\x03\x0a\x01\xff"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		a := answer{tenant: "t", queries: len(b)}
+		a := answer{tenant: "t", batch: len(b) + 1}
 		err := a.read(b)
 		var m client.QueryBatchResponse
 		if proto.Unmarshal(b, &m) != nil {
@@ -93,7 +116,7 @@ func FuzzAnswer(f *testing.F) {
 		if err != nil {
 			t.Fatalf("the client reads what here is an error: %v", err)
 		}
-		a = answer{tenant: "t", queries: len(b)} // as a server writes it: each field once
+		a = answer{tenant: "t", batch: len(b) + 1} // as a server writes it: each field once
 		if err := a.read(packed(t, &m)); err != nil {
 			t.Fatal(err)
 		}
@@ -120,7 +143,7 @@ func BenchmarkAnswer(b *testing.B) {
 	raw := packed(b, m)
 	b.ReportAllocs()
 	for b.Loop() {
-		a := answer{tenant: "t", queries: 1, limit: 66}
+		a := answer{tenant: "t", batch: 1, limit: 66}
 		if err := a.read(raw); err != nil || len(a.hits[0]) != 66 {
 			b.Fatal(err)
 		}

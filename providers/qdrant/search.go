@@ -123,43 +123,39 @@ func (s *Store) Fetch(ctx context.Context, tenant, collection string, ids []stri
 	if err != nil {
 		return nil, err
 	}
-	points, err := s.get(ctx, name, ids, shown)
+	asked := pointIDs(ids)
+	if len(asked) == 0 {
+		return nil, nil
+	}
+	found, err := run(ctx, s, "get", s.config.Timeout, func(ctx context.Context) ([]pipeline.Passage, error) {
+		return s.fetch(ctx, tenant, &client.GetPoints{CollectionName: name, Ids: asked, WithPayload: shown})
+	})
 	if err != nil {
+		s.forget(name, err)
 		return nil, err
+	}
+	at := make(map[string]int, len(found))
+	for i := range found {
+		at[found[i].ID] = i
 	}
 	out := make([]pipeline.Passage, 0, len(ids))
 	for _, id := range ids {
-		p, ok := points[canonical(id)]
-		if ok && p.GetPayload()[fieldTenant].GetStringValue() == tenant {
-			out = append(out, passage(p.GetId(), p.GetPayload()))
+		if i, ok := at[canonical(id)]; ok {
+			out = append(out, found[i])
 		}
 	}
 	return out, nil
 }
 
-// get returns the points that are there, of whichever tenant, by id.
-func (s *Store) get(ctx context.Context, name string, ids []string, fields *client.WithPayloadSelector) (map[string]*client.RetrievedPoint, error) {
+// pointIDs are those of ids that the server could know.
+func pointIDs(ids []string) []*client.PointId {
 	asked := make([]*client.PointId, 0, len(ids))
 	for _, id := range ids {
 		if id = canonical(id); id != "" {
 			asked = append(asked, client.NewIDUUID(id))
 		}
 	}
-	points := make(map[string]*client.RetrievedPoint, len(asked))
-	if len(asked) == 0 {
-		return points, nil
-	}
-	list, err := run(ctx, s, "get", s.config.Timeout, func(ctx context.Context) ([]*client.RetrievedPoint, error) {
-		return s.client.Get(ctx, &client.GetPoints{CollectionName: name, Ids: asked, WithPayload: fields})
-	})
-	if err != nil {
-		s.forget(name, err)
-		return nil, err
-	}
-	for _, p := range list {
-		points[p.GetId().GetUuid()] = p
-	}
-	return points, nil
+	return asked
 }
 
 // canonical is an id as the server writes it, or empty if it is none.

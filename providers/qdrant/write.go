@@ -133,13 +133,28 @@ func (s *Store) Unchanged(ctx context.Context, tenant, collection string, points
 	return out, nil
 }
 
-// stored is what is there under the ids of points: whose it is, and its digest.
+// stored is what is there under the ids of points, of whichever tenant: whose it is, and its digest.
 func (s *Store) stored(ctx context.Context, name string, points []pipeline.Point) (map[string]*client.RetrievedPoint, error) {
 	ids := make([]string, len(points))
 	for i := range points {
 		ids[i] = points[i].ID
 	}
-	return s.get(ctx, name, ids, client.NewWithPayloadInclude(fieldTenant, fieldDigest))
+	there := make(map[string]*client.RetrievedPoint, len(ids))
+	asked := pointIDs(ids)
+	if len(asked) == 0 {
+		return there, nil
+	}
+	list, err := run(ctx, s, "get", s.config.Timeout, func(ctx context.Context) ([]*client.RetrievedPoint, error) {
+		return s.client.Get(ctx, &client.GetPoints{CollectionName: name, Ids: asked, WithPayload: client.NewWithPayloadInclude(fieldTenant, fieldDigest)})
+	})
+	if err != nil {
+		s.forget(name, err)
+		return nil, err
+	}
+	for _, p := range list {
+		there[p.GetId().GetUuid()] = p
+	}
+	return there, nil
 }
 
 func ownedBy(old *client.RetrievedPoint, tenant string) bool {
