@@ -569,7 +569,7 @@ func TestModelsOfTheNextTarget(t *testing.T) {
 	down := func(*pipeline.Exchange) error {
 		return &pipeline.Error{Status: 502, Code: "upstream_unreachable", Fault: pipeline.UpstreamFault, Err: io.EOF}
 	}
-	const both = `{"data":[{"id":"plain"},{"id":"b"}]}`
+	const both, want = `{"data":[{"id":"plain"},{"id":"b"}]}`, `"owned_by":"headrace"},{"id":"b"}]}`
 	f := func(first, second func(*pipeline.Exchange) error, target string, status int, want string) {
 		t.Helper()
 		answers["first"], answers["second"] = first, second
@@ -578,9 +578,9 @@ func TestModelsOfTheNextTarget(t *testing.T) {
 			t.Errorf("%s: got %d %s, %v; want %d %s", target, resp.StatusCode, body, err, status, want)
 		}
 	}
-	f(says(200, both), down, "/v1/models", 200, both)
+	f(says(200, both), down, "/v1/models", 200, want)
 	for _, bad := range []func(*pipeline.Exchange) error{down, says(401, "{}"), says(503, "{}"), says(200, "<html>")} {
-		f(bad, says(200, both), "/v1/models", 200, both)
+		f(bad, says(200, both), "/v1/models", 200, want)
 	}
 	f(down, says(200, `{"id":"x"}`), "/v1/models/x", 200, `{"id":"x"}`)
 	f(says(404, `{"no":1}`), says(200, `{"id":"x"}`), "/v1/models/x", 404, `{"no":1}`) // an answer
@@ -596,7 +596,7 @@ func TestModelsOfTheNextTarget(t *testing.T) {
 	}
 	f(cut(200), says(200, `{"id":"x"}`), "/v1/models/x", 200, `{"id":"x"}`)
 	f(cut(200), cut(200), "/v1/models/x", 502, "upstream_cut")
-	f(cut(206), says(200, both), "/v1/models", 200, both)
+	f(cut(206), says(200, both), "/v1/models", 200, want)
 }
 
 func TestModelsAreListed(t *testing.T) {
@@ -628,11 +628,12 @@ func TestModelsAreListed(t *testing.T) {
 		}
 	}
 	both := `{"object":"list","extra":1,"data":[{"id":"theirs","object":"model"},{"id":"plain","object":"model"}]}`
-	f(both, both) // not twice
+	// Not twice, and as /v1/models/plain says: calls of that name go where the file says.
+	f(both, `{"object":"list","extra":1,"data":[`+own+`,{"id":"theirs","object":"model"}]}`)
 	f(`{"object":"list","data":[]}`, `{"object":"list","data":[`+own+`]}`)
 	// The name is another model's owner, not a model.
 	f(`{"data":[{"id":"theirs","owned_by":"plain"}]}`, `{"data":[`+own+`,{"id":"theirs","owned_by":"plain"}]}`)
-	f(`{"data":[ {"id":"pl\u0061in"} ]}`, `{"data":[{"id":"pl\u0061in"}]}`)
+	f(`{"data":[ {"id":"pl\u0061in"} , {"id":"a"}, {"id":"b"} ]}`, `{"data":[`+own+`,{"id":"a"},{"id":"b"}]}`)
 	f(`{"models":[]}`, `{"models":[]}`)
 
 	c := r.dial()

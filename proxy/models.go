@@ -104,7 +104,7 @@ func plain(h *fasthttp.RequestHeader) {
 // maxModels is the longest list of models that is taken from an upstream, in bytes.
 const maxModels = 8 << 20
 
-// join puts the declared names in front of the upstream's.
+// join puts the declared names in front of the upstream's others.
 func (m *models) join(ex *pipeline.Exchange, own []string) error {
 	if enc := ex.Response.Header.ContentEncoding(); len(enc) > 0 && string(enc) != "identity" {
 		return badList("the upstream compressed its list of models although it was asked not to")
@@ -122,14 +122,17 @@ func (m *models) join(ex *pipeline.Exchange, own []string) error {
 		setJSON(ex, body)
 		return nil
 	}
-	fresh := slices.Clone(own)
+	var theirs []byte
 	for element := range chat.Array(data) {
-		if id, ok := chat.Text(chat.Get(element, "id")); ok {
-			fresh = slices.DeleteFunc(fresh, func(name string) bool { return name == id })
+		if id, ok := chat.Text(chat.Get(element, "id")); ok && slices.Contains(own, id) {
+			continue // calls of that name go where the file says
 		}
+		if len(theirs) > 0 {
+			theirs = append(theirs, ',')
+		}
+		theirs = append(theirs, element...)
 	}
-	theirs := bytes.TrimSpace(data[1 : len(data)-1])
-	setJSON(ex, view.AppendEdit(nil, chat.Edit{Key: "data", Value: modelList(theirs, fresh)}))
+	setJSON(ex, view.AppendEdit(nil, chat.Edit{Key: "data", Value: modelList(theirs, own)}))
 	return nil
 }
 
