@@ -28,7 +28,12 @@ type wide struct {
 	http   http.Transport
 	open   atomic.Int64 // connections
 	spoken atomic.Int32 // what the upstream has said in the last handshake
+	asked  atomic.Int64 // when that was HTTP/1.1, or was asked again; Unix time in ns
 }
+
+// askAgain is after how long an upstream that spoke HTTP/1.1 is asked whether it still does:
+// it may have been replaced, as by a deployment. Its calls meanwhile are HTTP/1.1's.
+const askAgain = 5 * time.Minute
 
 // What an upstream speaks.
 const (
@@ -90,16 +95,23 @@ func (w *wide) dialHTTP2(ctx context.Context) (net.Conn, error) {
 		w.spoken.Store(overHTTP2)
 		return c, nil
 	}
+	w.asked.Store(time.Now().UnixNano())
 	w.spoken.Store(overHTTP1)
 	_ = c.Close() // nothing is owed to the other side
 	return nil, unreachable(errNoHTTP2)
+}
+
+// due reports to one call at a time whether the upstream is to be asked again.
+func (w *wide) due() bool {
+	last, now := w.asked.Load(), time.Now().UnixNano()
+	return w.spoken.Load() == overHTTP1 && now-last > int64(askAgain) && w.asked.CompareAndSwap(last, now)
 }
 
 // speaks reports whether a call is to go over wide. What the upstream speaks only a
 // handshake says, so the first call makes a connection to find out. An upstream that
 // does not any more fails one call, which it has not seen.
 func (w *wide) speaks(ctx context.Context, req *pipeline.Request) (bool, error) {
-	if w == nil || w.tls == nil || w.spoken.Load() != unknown {
+	if w == nil || w.tls == nil || w.spoken.Load() != unknown && !w.due() {
 		return w != nil && w.spoken.Load() != overHTTP1, nil
 	}
 	if err := pipeline.Cause(ctx); err != nil {
@@ -120,6 +132,8 @@ func (w *wide) speaks(ctx context.Context, req *pipeline.Request) (bool, error) 
 		return false, nil
 	case pipeline.Cause(ctx) != nil:
 		return false, abandoned(pipeline.Cause(ctx))
+	case w.spoken.Load() == overHTTP1: // asked again: there may be connections that work
+		return false, nil
 	}
 	return false, err
 }

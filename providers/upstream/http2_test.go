@@ -256,6 +256,24 @@ func TestHTTP1InPlaceOfHTTP2(t *testing.T) {
 		}
 	}
 
+	// One that did not speak it, and does now, is asked after a while.
+	address, trusting := serveHTTP2(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) })
+	c = newClient(t, Options{Address: address, TLS: trusting, HTTP2: true})
+	c.wide.spoken.Store(overHTTP1)
+	c.wide.asked.Store(time.Now().UnixNano())
+	for _, want := range []string{"HTTP/1.1", "HTTP/2.0", "HTTP/2.0"} {
+		if body, err := fetch(c, newExchange(t, "POST", "{}")); body != want || err != nil {
+			t.Errorf("got %q, %v, want %q", body, err, want)
+		}
+		c.wide.asked.Add(-int64(askAgain))
+	}
+	// One that cannot be asked is called as before.
+	c = newClient(t, Options{Address: serve(t, func(net.Conn) {}), TLS: trusting, HTTP2: true})
+	c.wide.spoken.Store(overHTTP1)
+	if speaks, err := c.wide.speaks(t.Context(), &newExchange(t, "POST", "{}").Request); speaks || err != nil {
+		t.Errorf("speaks: %v, %v", speaks, err)
+	}
+
 	// A client that leaves while the upstream makes up its mind is let go.
 	c = newClient(t, Options{Address: serve(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }), TLS: client, HTTP2: true})
 	ex := newExchange(t, "POST", "{}")
