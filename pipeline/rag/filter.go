@@ -34,7 +34,7 @@ func ParseFilter(raw []byte, param string) (*pipeline.Filter, error) {
 		return nil, p.bad(`a \u escape stands for half of a surrogate pair, without the other half`)
 	}
 	f, err := p.filter(raw, 0)
-	if err != nil || p.conditions == 0 {
+	if err != nil || len(f.Must)+len(f.Should)+len(f.MustNot) == 0 {
 		return nil, err
 	}
 	return f, nil
@@ -122,6 +122,9 @@ func (p *filterParser) clause(raw []byte, depth int) (pipeline.Condition, error)
 		return c, p.bad("a condition is an object")
 	}
 	if structured(raw) {
+		if err := p.more(); err != nil {
+			return c, err
+		}
 		f, err := p.filter(raw, depth+1)
 		c.Nested = f
 		return c, err
@@ -190,13 +193,18 @@ func (p *filterParser) flat(field string, v []byte) (pipeline.Condition, error) 
 	return pipeline.Condition{Field: field, Any: any}, err
 }
 
-// count bounds the work that a filter causes.
+// count bounds the work that a condition causes.
 func (p *filterParser) count(field string) error {
 	if field == "" || len(field) > maxField || strings.ContainsRune(field, 0) {
 		return p.bad("a condition needs the name of a field, of at most %d bytes", maxField)
 	}
+	return p.more()
+}
+
+// more counts a condition, or a group of some.
+func (p *filterParser) more() error {
 	if p.conditions++; p.conditions > maxConditions {
-		return p.bad("more than %d conditions", maxConditions)
+		return p.bad("more than %d conditions and groups", maxConditions)
 	}
 	return nil
 }

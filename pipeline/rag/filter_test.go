@@ -74,6 +74,8 @@ func TestFilter(t *testing.T) {
 	f(`{"must":[{"key":"lang","match":{"except":["de"]}}]}`, true)
 	f(`{"must_not":[{"key":"lang","match":{"value":"en"}}]}`, false)
 	f(`{"must_not":[{"key":"missing","match":{"value":"en"}}]}`, true)
+	f(`{"must_not":[{"must":[]}]}`, false) // a group of nothing admits everything
+	f(`{"should":[{"must":[]}]}`, true)
 	f(`{"should":[{"key":"lang","match":{"value":"de"}},{"key":"year","range":{"lte":2024}}]}`, true)
 	f(`{"should":[{"key":"lang","match":{"value":"de"}}],"must":null}`, false)
 	f(`{"must":[{"should":[{"key":"lang","match":{"value":"de"}},{"key":"lang","match":{"value":"en"}}]}]}`, true)
