@@ -106,10 +106,13 @@ func (f *framing) field(line []byte) error {
 			continue
 		}
 		if f.seen&(1<<i) != 0 {
-			if s == "x-request-id" {
+			switch s {
+			case "x-request-id":
 				// It decides about nothing, and proxies add one: the first counts.
 				f.hide = true
 				return nil
+			case "expect": // a list, of which only one member is met
+				return f.judge(i, value)
 			}
 			return errDuplicate.of(itIs, []byte(s))
 		}

@@ -199,6 +199,8 @@ func TestWire(t *testing.T) {
 		f("GET / HTTP/1.1\r\n"+host+"Expect: "+v+"\r\n\r\n", errExpect)
 	}
 	f("GET / HTTP/1.0\r\n"+host+"Expect: a\r\n\r\n", nil)
+	f("GET / HTTP/1.1\r\n"+host+"Expect: 100-continue\r\nExpect: 100-continue\r\n\r\n", nil) // a list
+	f("GET / HTTP/1.1\r\n"+host+"Expect: 100-continue\r\nExpect: a\r\n\r\n", errExpect)
 	f("GET / HTTP/1.1\r\n"+host+"A: "+strings.Repeat("b", testHead)+"\r\n\r\n", errHead)
 	f("GET /"+strings.Repeat("b", testHead)+" HTTP/1.1\r\n"+host+"\r\n", errLong)
 	f("GET /"+strings.Repeat("b", 3*testHead), errLong)
