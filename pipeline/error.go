@@ -80,6 +80,9 @@ func FaultOfError(err error) Fault {
 		return NoFault
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
+		if e == nil { // a nil *Error in an error: a mistake in a stage
+			return GatewayFault
+		}
 		if e.Fault != NoFault {
 			return e.Fault
 		}

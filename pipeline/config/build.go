@@ -71,7 +71,7 @@ func (l *loader) buildUnit(ctx context.Context, u *unit, p *plan) bool {
 	env := Env{
 		Name:    u.env,
 		Log:     u.log,
-		Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"component": u.env}, &u.metrics),
+		Metrics: careful{prometheus.WrapRegistererWith(prometheus.Labels{"component": u.env}, &u.metrics)},
 	}
 	if u.comp.each {
 		env.Targets = p.targets
@@ -83,8 +83,8 @@ func (l *loader) buildUnit(ctx context.Context, u *unit, p *plan) bool {
 	for _, t := range p.serving[u] {
 		t.Provider, _ = u.value.(pipeline.Provider)
 	}
-	if err == nil && u.value == nil {
-		err = errors.New("BUG: Build returned nothing")
+	if err == nil && isNil(u.value) {
+		err = errors.New("BUG: Build returned nothing: neither a component nor an error")
 	}
 	if err != nil {
 		u.value = nil
@@ -95,6 +95,18 @@ func (l *loader) buildUnit(ctx context.Context, u *unit, p *plan) bool {
 	// the file by many.
 	u.settings, u.refs, u.nested, u.each, u.target = reflect.Value{}, nil, nil, nil, nil
 	return true
+}
+
+// isNil reports whether v is nil, or an interface that holds a nil pointer or function,
+// which would fail with the first request only.
+func isNil(v any) bool {
+	switch r := reflect.ValueOf(v); r.Kind() {
+	case reflect.Invalid:
+		return true
+	case reflect.Pointer, reflect.Func:
+		return r.IsNil()
+	}
+	return false
 }
 
 // call calls Build, whose panic is an error.

@@ -1,0 +1,108 @@
+package config_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/config"
+)
+
+// careless is a stage whose Build does what build says.
+type careless struct {
+	build func(env config.Env) (pipeline.Handler, error)
+}
+
+func (c careless) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
+	return c.build(env)
+}
+
+// loadCareless loads a file with one such stage.
+func loadCareless(t *testing.T, build func(env config.Env) (pipeline.Handler, error)) (*config.Snapshot, error) {
+	t.Helper()
+	reg := registry.With(config.Define[pipeline.Handler]("careless", careless{build}, ""))
+	const file = "providers: { a: { answer: {} } }\nmodels: { \"*\": [ { provider: a } ] }\n" +
+		"routes: [ { name: r, match: { path: /v1/* }, chain: [ careless: {}, pass: {} ] } ]\n"
+	return config.Load(t.Context(), config.Source{File: "a.yaml", Data: []byte(file)}, reg, nil, nil)
+}
+
+// TestBuildsNothing needs a nil that an interface hides to be found when the file is
+// loaded, and not by the first request.
+func TestBuildsNothing(t *testing.T) {
+	f := func(h pipeline.Handler) {
+		t.Helper()
+		_, err := loadCareless(t, func(config.Env) (pipeline.Handler, error) { return h, nil })
+		if err == nil || !strings.Contains(err.Error(), "routes[0].chain[0].careless: BUG: Build returned nothing") {
+			t.Errorf("%T: %v", h, err)
+		}
+	}
+	f(nil)
+	f((*stage)(nil))
+	f(pipeline.HandlerFunc(nil))
+}
+
+// bursting panics when it is asked for its metrics.
+type bursting struct{ prometheus.Collector }
+
+func (bursting) Collect(chan<- prometheus.Metric) { panic("canary-collect") }
+
+// TestMetricsThatPanic needs them to cost themselves, and neither the others nor the
+// process.
+func TestMetricsThatPanic(t *testing.T) {
+	s, err := loadCareless(t, func(env config.Env) (pipeline.Handler, error) {
+		opts := func(name string) prometheus.GaugeOpts { return prometheus.GaugeOpts{Name: name, Help: "h"} }
+		env.Metrics.MustRegister(
+			prometheus.NewGaugeFunc(opts("careless_write"), func() float64 { panic("canary-write") }),
+			bursting{prometheus.NewGauge(opts("careless_collect"))},
+			prometheus.NewGaugeFunc(opts("careless_well"), func() float64 { return 7 }),
+		)
+		return pipeline.HandlerFunc(func(context.Context, *pipeline.Exchange, pipeline.Chain) error { return nil }), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Release()
+	families, err := s.Gather()
+	for _, want := range []string{"canary-write", "canary-collect"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("no %s in %v", want, err)
+		}
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		got[f.GetName()] += f.Metric[0].GetGauge().GetValue() + f.Metric[0].GetCounter().GetValue()
+	}
+	if got["careless_well"] != 7 || got["fake_built_total"] == 0 {
+		t.Errorf("others are missing: %v", got)
+	}
+}
+
+// TestMetricsTwice needs whoever registers a metric again to get the first one back, as
+// from any registry, and to be able to take it out.
+func TestMetricsTwice(t *testing.T) {
+	s, err := loadCareless(t, func(env config.Env) (pipeline.Handler, error) {
+		one := func() *prometheus.CounterVec {
+			return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "careless_total", Help: "h"}, []string{"a"})
+		}
+		first, second := one(), one()
+		if err := env.Metrics.Register(first); err != nil {
+			return nil, err
+		}
+		e, ok := errors.AsType[prometheus.AlreadyRegisteredError](env.Metrics.Register(second))
+		if known, _ := e.ExistingCollector.(*prometheus.CounterVec); !ok || known != first {
+			t.Errorf("%v: %T", ok, e.ExistingCollector)
+		}
+		if !env.Metrics.Unregister(first) {
+			t.Error("not taken out")
+		}
+		return pipeline.HandlerFunc(func(context.Context, *pipeline.Exchange, pipeline.Chain) error { return nil }), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Release()
+}
