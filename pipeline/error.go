@@ -51,6 +51,9 @@ type Error struct {
 
 // Error implements error.
 func (e *Error) Error() string {
+	if e == nil { // as an error it is not nil; who asks for its text must not fail too
+		return "a nil *pipeline.Error"
+	}
 	if e.Err == nil {
 		return e.Code
 	}
@@ -58,7 +61,12 @@ func (e *Error) Error() string {
 }
 
 // Unwrap returns the sentence's own error.
-func (e *Error) Unwrap() error { return e.Err }
+func (e *Error) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Err
+}
 
 // Fail returns an *Error.
 func Fail(status int, code string, err error) error {

@@ -3,8 +3,10 @@ package config_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -105,4 +107,40 @@ func TestMetricsTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Release()
+}
+
+// stuck does not close before it is let go.
+type stuck struct {
+	*stage
+	until chan struct{}
+}
+
+func (s stuck) Close() error {
+	<-s.until
+	return nil
+}
+
+// TestCloseThatHangs needs a component that does not close to hold up neither a reload nor
+// the end of the process, and the others to be closed.
+func TestCloseThatHangs(t *testing.T) {
+	var log strings.Builder
+	before := open.Load()
+	const file = "providers: { a: { answer: {} } }\nmodels: { \"*\": [ { provider: a } ] }\n" +
+		"routes: [ { name: r, match: { path: /v1/* }, chain: [ careless: {}, pass: {} ] } ]\n"
+	synctest.Test(t, func(t *testing.T) {
+		until := make(chan struct{})
+		defer close(until)
+		reg := registry.With(config.Define[pipeline.Handler]("careless", careless{func(config.Env) (pipeline.Handler, error) { return stuck{until: until}, nil }}, ""))
+		s, err := config.Load(t.Context(), config.Source{File: "a.yaml", Data: []byte(file)}, reg, slog.New(slog.NewTextHandler(&log, nil)), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Release()
+		if open.Load() != before {
+			t.Errorf("%d components are open", open.Load()-before)
+		}
+	})
+	if !strings.Contains(log.String(), "does not close") || !strings.Contains(log.String(), "component=routes.r.careless") {
+		t.Error(log.String())
+	}
 }

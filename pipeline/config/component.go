@@ -28,7 +28,7 @@ import (
 //
 // Build is all or nothing: on error it leaves nothing open. If what it returns
 // is an io.Closer, it is closed once, after its last user; whatever Build
-// started must stop then. ctx bounds Build alone.
+// started must stop then, within ten seconds. ctx bounds Build alone.
 //
 // A Builder whose Build reads files has the method Files() []string, which names
 // them: what is in them counts as settings when a file is loaded again.

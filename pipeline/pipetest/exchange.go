@@ -75,7 +75,7 @@ func readAll(ex *pipeline.Exchange) (string, error) {
 		all.Write(frame)
 		switch {
 		case err != nil && len(frame) > 0:
-			return all.String(), fmt.Errorf("%w (%v)", errTogether, err)
+			return all.String(), fmt.Errorf("%w: %w", errTogether, err)
 		case err == io.EOF:
 			return all.String(), nil
 		case err != nil:
