@@ -324,7 +324,8 @@ func (ex *Exchange) CountAttempt() {
 func (ex *Exchange) Attempts() int { return int(ex.attempts.Load()) }
 
 // Release ends its owner's use: it closes the response, and recycles the
-// exchange once no branch forked from it is still running.
+// exchange once no branch forked from it is still running. A stage owns what it has
+// forked; the exchange that it was handed belongs to whoever called it.
 func (ex *Exchange) Release() {
 	defer ex.unref() // also if a stage's stream panics when it is closed
 	ex.Response.CloseBody()

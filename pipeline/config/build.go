@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -109,16 +110,57 @@ func isNil(v any) bool {
 	return false
 }
 
-// call calls Build, whose panic is an error.
-func (l *loader) call(ctx context.Context, u *unit, env Env) (err error) {
+// What Build may take: before the log says who is slow, and after it was told to end.
+const (
+	slowBuild = 10 * time.Second
+	lateBuild = time.Second
+)
+
+// call calls Build, whose panic is an error. A Build that does not heed ctx is left alone
+// once that has ended: somebody wants the gateway to stop.
+func (l *loader) call(ctx context.Context, u *unit, env Env) error {
+	type built struct {
+		value any
+		err   error
+	}
+	done := make(chan built, 1)
+	go func() {
+		v, err := l.built(ctx, u, env)
+		done <- built{v, err}
+	}()
+	timer := time.NewTimer(slowBuild)
+	defer timer.Stop()
+	for ended := ctx.Done(); ; {
+		select {
+		case b := <-done:
+			u.value = b.value
+			return b.err
+		case <-ended:
+			ended = nil
+			timer.Reset(lateBuild)
+		case <-timer.C:
+			if ended != nil {
+				l.log.Warn("a component takes long to build", "component", env.Name, "after", slowBuild.String())
+				continue
+			}
+			go func() { // what comes of it has no user
+				if b := <-done; b.err == nil {
+					(&unit{value: b.value, log: u.log}).close()
+				}
+			}()
+			return fmt.Errorf("not built: %w; its Build goes on all the same", context.Cause(ctx))
+		}
+	}
+}
+
+func (l *loader) built(ctx context.Context, u *unit, env Env) (v any, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic: %v", r)
 			l.log.Error("building a component panicked", "component", env.Name, "stack", string(debug.Stack()))
 		}
 	}()
-	u.value, err = u.comp.build(ctx, u.settings.Interface(), env)
-	return err
+	return u.comp.build(ctx, u.settings.Interface(), env)
 }
 
 // fill puts the built stages into the chain that settings and snapshot share.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -141,6 +142,39 @@ func TestCloseThatHangs(t *testing.T) {
 		}
 	})
 	if !strings.Contains(log.String(), "does not close") || !strings.Contains(log.String(), "component=routes.r.careless") {
+		t.Error(log.String())
+	}
+}
+
+// TestBuildThatHangs needs a Build that does not heed its context to be named, and to be
+// given up when the context ends; what comes of it later is closed.
+func TestBuildThatHangs(t *testing.T) {
+	var log strings.Builder
+	before := open.Load()
+	const file = "routes: [ { name: r, match: { path: /v1/* }, chain: [ careless: {} ] } ]\n"
+	synctest.Test(t, func(t *testing.T) {
+		until := make(chan struct{})
+		reg := registry.With(config.Define[pipeline.Handler]("careless", careless{func(env config.Env) (pipeline.Handler, error) {
+			<-until
+			return &stage{life: born(env)}, nil
+		}}, ""))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		began := time.Now()
+		_, err := config.Load(ctx, config.Source{File: "a.yaml", Data: []byte(file)}, reg, slog.New(slog.NewTextHandler(&log, nil)), nil)
+		if err == nil || !strings.Contains(err.Error(), "routes[0].chain[0].careless: not built: context deadline exceeded") {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > 62*time.Second {
+			t.Errorf("given up after %v", took)
+		}
+		close(until)
+		synctest.Wait()
+		if open.Load() != before {
+			t.Errorf("%d components are open", open.Load()-before)
+		}
+	})
+	if !strings.Contains(log.String(), "takes long to build") || !strings.Contains(log.String(), "component=routes.r.careless") {
 		t.Error(log.String())
 	}
 }
