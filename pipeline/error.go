@@ -33,7 +33,8 @@ func (f Fault) Retryable() bool {
 	return f == OverloadFault || f == TimeoutFault || f == UpstreamFault
 }
 
-// An Error is a failure the client sees with its own status. Anything else is a 502.
+// An Error is a failure the client sees with its own status. Anything else is a 502, whose
+// text is in the log alone.
 type Error struct {
 	Status int    // HTTP status
 	Type   string // OpenAI's error type; derived from Status when empty
