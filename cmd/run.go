@@ -61,11 +61,32 @@ func (c *runCmd) Run(e *env) error {
 		case sig := <-end:
 			return c.stop(server, end, log, sig)
 		case <-reload:
-			if err := server.Reload(context.Background()); err != nil {
+			sig, err := renew(server, end)
+			if err != nil {
 				log.Error("the new configuration is not used", "error", err)
-				continue
+			} else {
+				log.Info("configuration reloaded", "config", file)
 			}
-			log.Info("configuration reloaded", "config", file)
+			if sig != nil {
+				return c.stop(server, end, log, sig)
+			}
+		}
+	}
+}
+
+// renew loads the file again. A signal to end that comes meanwhile ends that too, and is
+// returned.
+func renew(server *proxy.Server, end <-chan os.Signal) (sig os.Signal, err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- server.Reload(ctx) }()
+	for {
+		select {
+		case err := <-done:
+			return sig, err
+		case sig = <-end:
+			cancel()
 		}
 	}
 }

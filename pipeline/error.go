@@ -33,7 +33,8 @@ func (f Fault) Retryable() bool {
 	return f == OverloadFault || f == TimeoutFault || f == UpstreamFault
 }
 
-// An Error is a failure the client sees with its own status. Anything else is a 502.
+// An Error is a failure the client sees with its own status. Anything else is a 502, whose
+// text is in the log alone.
 type Error struct {
 	Status int    // HTTP status
 	Type   string // OpenAI's error type; derived from Status when empty
@@ -51,6 +52,9 @@ type Error struct {
 
 // Error implements error.
 func (e *Error) Error() string {
+	if e == nil { // as an error it is not nil; who asks for its text must not fail too
+		return "a nil *pipeline.Error"
+	}
 	if e.Err == nil {
 		return e.Code
 	}
@@ -58,7 +62,12 @@ func (e *Error) Error() string {
 }
 
 // Unwrap returns the sentence's own error.
-func (e *Error) Unwrap() error { return e.Err }
+func (e *Error) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Err
+}
 
 // Fail returns an *Error.
 func Fail(status int, code string, err error) error {
@@ -80,6 +89,9 @@ func FaultOfError(err error) Fault {
 		return NoFault
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
+		if e == nil { // a nil *Error in an error: a mistake in a stage
+			return GatewayFault
+		}
 		if e.Fault != NoFault {
 			return e.Fault
 		}

@@ -324,10 +324,11 @@ func (ex *Exchange) CountAttempt() {
 func (ex *Exchange) Attempts() int { return int(ex.attempts.Load()) }
 
 // Release ends its owner's use: it closes the response, and recycles the
-// exchange once no branch forked from it is still running.
+// exchange once no branch forked from it is still running. A stage owns what it has
+// forked; the exchange that it was handed belongs to whoever called it.
 func (ex *Exchange) Release() {
+	defer ex.unref() // also if a stage's stream panics when it is closed
 	ex.Response.CloseBody()
-	ex.unref()
 }
 
 // unref recycles the exchange with its last reference. Closing the response is

@@ -294,6 +294,7 @@ func TestFaults(t *testing.T) {
 	}
 	f(Fail(500, "x", io.EOF), UpstreamFault)
 	f(&Error{Status: 400, Fault: PolicyFault}, PolicyFault)
+	f((*Error)(nil), GatewayFault)
 	f(Fail(200, "x", io.EOF), NoFault)
 	for status, want := range map[int]string{
 		400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",

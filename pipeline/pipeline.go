@@ -65,9 +65,11 @@ func (c Chain) Handle(ctx context.Context, ex *Exchange) error {
 // kind of body. Several events come in one frame only when they had already
 // arrived together; package sse takes them apart.
 type Stream interface {
-	// Next returns the next frame, or io.EOF after the last. Any other error
-	// means that the body is not whole. The frame is valid until the
-	// following call to Next or Close, and never empty when the error is nil.
+	// Next returns the next frame, or io.EOF after the last, and never both: the
+	// reader drops what comes with an error. Any other error means that the body is
+	// not whole. The frame is read only, as others may hold the same bytes, and valid
+	// until the following call to Next or Close; it is never empty when the error is
+	// nil.
 	Next() ([]byte, error)
 	// Close releases what the stream holds. Its owner calls it exactly once,
 	// also after an error, and not while Next runs: to interrupt a blocked

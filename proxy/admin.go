@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"bytes"
+	"fmt"
 	"net/http/pprof"
+	"strings"
 	"time"
 
 	"github.com/fasthttp/router"
@@ -12,6 +14,7 @@ import (
 	"github.com/valyala/fasthttp/pprofhandler"
 
 	"github.com/headrace/headrace/pipeline/chat"
+	"github.com/headrace/headrace/pipeline/quiet"
 )
 
 // adminServer is the server of metrics, health and profiles.
@@ -32,7 +35,18 @@ func (s *Server) adminServer() *fasthttp.Server {
 func (s *Server) serveMetrics(ctx *fasthttp.RequestCtx) {
 	g, release := s.gatherer()
 	defer release()
-	fasthttpadaptor.NewFastHTTPHandler(promhttp.HandlerFor(g, promhttp.HandlerOpts{}))(ctx)
+	fasthttpadaptor.NewFastHTTPHandler(promhttp.HandlerFor(g, promhttp.HandlerOpts{
+		// One metric that cannot be had must not hide all others.
+		ErrorHandling: promhttp.ContinueOnError, ErrorLog: unmeasured{s.unmeasured},
+	}))(ctx)
+}
+
+// unmeasured is told of metrics that are left out.
+type unmeasured struct{ log *quiet.Log }
+
+// Println implements promhttp.Logger.
+func (u unmeasured) Println(v ...any) {
+	u.log.Warn("some metrics are left out", "error", strings.TrimSpace(fmt.Sprintln(v...)))
 }
 
 // pathOf is the path that uri names, whichever of its forms the client chose.

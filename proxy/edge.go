@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"time"
 
@@ -35,6 +36,7 @@ type job struct {
 	code      string // of the error, if one was sent
 	err       error  // that ended the answer early
 	fixed     bool   // the length of the body has been announced
+	length    int64  // that was announced
 	events    bool   // the body is a stream of server-sent events
 }
 
@@ -78,8 +80,14 @@ func (j *job) run() error {
 	if err := j.chain(); err != nil {
 		return err
 	}
-	if j.ex.Response.Body == nil && j.ex.Target == nil {
-		return &pipeline.Error{Status: 500, Code: "no_answer", Fault: pipeline.GatewayFault, Err: errNoAnswer}
+	if resp := &j.ex.Response; resp.Body == nil {
+		switch status := resp.Header.StatusCode(); {
+		case j.ex.Target == nil:
+			return &pipeline.Error{Status: 500, Code: "no_answer", Fault: pipeline.GatewayFault, Err: errNoAnswer}
+		case !j.ctx.IsHead() && status != fasthttp.StatusNoContent && status != fasthttp.StatusNotModified:
+			// It would look like an answer that is whole and empty.
+			return &pipeline.Error{Status: 500, Code: "no_answer", Fault: pipeline.GatewayFault, Err: errSilent}
+		}
 	}
 	return nil
 }
@@ -114,11 +122,24 @@ func (j *job) chain() (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			j.s.panicked(p, j.id)
-			err = &pipeline.Error{Status: 500, Code: "internal_error", Fault: pipeline.GatewayFault, Err: errPanicked}
+			err = errMistaken
 		}
 	}()
-	return j.route.chain.Handle(j.ex.Context(), j.ex)
+	err = j.route.chain.Handle(j.ex.Context(), j.ex)
+	if e, ok := errors.AsType[*pipeline.Error](err); ok && e == nil {
+		return j.mistaken("a stage returned a nil *pipeline.Error as its error, which is not a nil error")
+	}
+	return err
 }
+
+// mistaken tells the log what a component did that its port forbids, and returns what
+// the client is told.
+func (j *job) mistaken(what string) error {
+	j.s.log.Error(what, "request_id", string(j.id), "route", j.route.name)
+	return errMistaken
+}
+
+var errMistaken = &pipeline.Error{Status: 500, Code: "internal_error", Fault: pipeline.GatewayFault, Err: errPanicked}
 
 func (s *Server) panicked(p any, id []byte) {
 	s.metrics.panics.Inc()
@@ -128,12 +149,12 @@ func (s *Server) panicked(p any, id []byte) {
 // fail makes err the answer.
 func (j *job) fail(err error) {
 	if j.ex != nil {
-		j.ex.Response.CloseBody()
+		j.closeBody()
 		if cause := pipeline.Cause(j.ex.Context()); cause != nil && pipeline.FaultOfError(err) != pipeline.CallerFault {
 			err = cause
 		}
 	}
-	e := asError(err)
+	e := j.explained(err)
 	j.ctx.Response.Reset()
 	if j.ex != nil {
 		copyKept(&j.ctx.Response.Header, &j.ex.Response.Header)
@@ -141,14 +162,36 @@ func (j *job) fail(err error) {
 	setError(j.ctx, e)
 	// Below /v1 errors are OpenAI's, whatever answers there.
 	if j.route != nil && j.route.refuse != nil && !bytes.HasPrefix(j.ctx.Request.Header.RequestURI(), []byte("/v1/")) {
-		status, body := j.route.refuse.Refuse(e)
-		j.ctx.SetStatusCode(status)
-		j.ctx.Response.SetBodyRaw(body)
+		j.reword(e)
 	}
 	j.status, j.code, j.err = j.ctx.Response.StatusCode(), e.Code, err
 	j.own(&j.ctx.Response.Header)
 	j.sent = int64(len(j.ctx.Response.Body()))
 	j.unread()
+}
+
+// reword has the route's endpoint say e in its own words.
+func (j *job) reword(e *pipeline.Error) {
+	defer j.recovered() // the usual words stay
+	status, body := j.route.refuse.Refuse(e)
+	if status >= 400 && status <= 599 {
+		j.ctx.SetStatusCode(status)
+	}
+	j.ctx.Response.SetBodyRaw(body)
+}
+
+// closeBody closes the answer. A stream that panics then must not keep the job from
+// giving back all that it holds.
+func (j *job) closeBody() {
+	defer j.recovered()
+	j.ex.Response.CloseBody()
+}
+
+// recovered ends a panic of a component where nothing depends on it any more.
+func (j *job) recovered() {
+	if p := recover(); p != nil {
+		j.s.panicked(p, j.id)
+	}
 }
 
 // unread closes the connection behind an answer that did not wait for a body
@@ -167,6 +210,10 @@ func (j *job) unread() {
 // stream, which will finish the job when it ends.
 func (j *job) respond() (streaming bool) {
 	resp := &j.ex.Response
+	if status := resp.Header.StatusCode(); status < 200 || status > 599 {
+		j.fail(j.mistaken("a stage answered with a status out of 200 to 599: " + strconv.Itoa(status)))
+		return false
+	}
 	if b, ok := resp.Whole(); ok {
 		j.header()
 		j.typed(len(b))
@@ -211,15 +258,31 @@ func (j *job) respond() (streaming bool) {
 
 var errShort = &pipeline.Error{Status: 502, Code: "upstream_cut", Fault: pipeline.UpstreamFault, Err: errors.New("the upstream's answer does not have the length it announced")}
 
-// next pulls a frame, and turns a panic of a stage's stream into an error.
+// maxEmpty is how many empty frames in a row are borne with. A stream that has nothing
+// to say waits; one that returns instead keeps a processor busy for nothing.
+const maxEmpty = 100
+
+// next pulls a frame, and turns a panic of a stage's stream into an error, and what else
+// it does that pipeline.Stream forbids where the answer would look whole, or never end.
 func (j *job) next() (frame []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			j.s.panicked(p, j.id)
-			err = &pipeline.Error{Status: 500, Code: "internal_error", Fault: pipeline.GatewayFault, Err: errPanicked}
+			frame, err = nil, errMistaken
 		}
 	}()
-	return j.ex.Response.Body.Next()
+	for range maxEmpty {
+		frame, err = j.ex.Response.Body.Next()
+		switch {
+		case err == nil && len(frame) > 0:
+			return frame, nil
+		case err == io.EOF && len(frame) > 0:
+			return nil, j.mistaken("a stage's stream returned a frame together with io.EOF, where it would be lost; return io.EOF with the next call")
+		case err != nil:
+			return nil, err
+		}
+	}
+	return nil, j.mistaken("a stage's stream returned nothing but empty frames")
 }
 
 // noBody is an answer without one: to HEAD, or with a status that has none.
@@ -300,6 +363,7 @@ func (j *job) finish() {
 	j.conn.disarm()
 	s.account(j)
 	if j.ex != nil {
+		j.closeBody()
 		j.ex.Release()
 	}
 	s.memory.give(j.up.held)

@@ -21,10 +21,19 @@ func (ownConfig) Handle(_ context.Context, ex *pipeline.Exchange, _ pipeline.Cha
 	if string(ex.Request.Body) == "fail" {
 		return pipeline.Fail(418, "teapot", context.Canceled)
 	}
+	if code, ok := strings.CutPrefix(string(ex.Request.Body), "code "); ok {
+		return pipeline.Fail(418, code, context.Canceled)
+	}
 	return answer(ex, fmt.Sprintf("%s %s %q %v", ex.Op, ex.Request.Header.RequestURI(), ex.Request.Body, ex.Models.Find([]byte("plain")) != nil))
 }
 
 func (ownConfig) Refuse(e *pipeline.Error) (int, []byte) {
+	switch e.Code {
+	case "refuse_panics":
+		panic("canary-refuse")
+	case "refuse_zero":
+		return 0, []byte(`{"detail":"zero"}`)
+	}
 	return e.Status, []byte(`{"detail":"` + e.Code + `"}`)
 }
 
@@ -56,6 +65,8 @@ func TestEndpoints(t *testing.T) {
 	f("POST /own", "k", "{}", 200, `other /own "{}" true`)
 	f("POST /own?a=b", "k", "", 200, `other /own?a=b "" true`)
 	f("POST /own", "k", "fail", 418, `{"detail":"teapot"}`)
+	f("POST /own", "k", "code refuse_zero", 418, `{"detail":"zero"}`)
+	f("POST /own", "k", "code refuse_panics", 418, `{"error":{"message":"context canceled","type":"invalid_request_error","param":null,"code":"refuse_panics"}}`)
 	f("POST /own", "wrong", "{}", 401, `{"detail":"invalid_api_key"}`)
 	// The route at /rerank goes before the one that it would lead to.
 	f("POST /rerank", "k", "{}", 200, `rerank /v1/rerank "{}" true`)

@@ -38,8 +38,23 @@ var (
 	errTooSlow      = errors.New("the upstream did not answer in time")
 	errUpstream     = errors.New("the upstream failed")
 	errPanicked     = errors.New("the gateway failed while it handled this request; its log has the details")
+	errSilent       = errors.New("what was asked for this request returned neither an answer nor an error")
 	errNoAnswer     = errors.New("no stage of this route answers; its chain needs call or race at its end")
 )
+
+// explained is asError. The log says what the client is not told: an error that is nothing
+// but a text would be seen by nobody.
+func (j *job) explained(err error) *pipeline.Error {
+	e := asError(err)
+	if e.Err == errUpstream {
+		route := ""
+		if j.route != nil {
+			route = j.route.name
+		}
+		j.s.unsaid.Warn("a request failed with an error that is not for clients", "error", err, "request_id", string(j.id), "route", route)
+	}
+	return e
+}
 
 // appendError appends e as OpenAI's error object.
 func appendError(dst []byte, e *pipeline.Error) []byte {
@@ -47,12 +62,15 @@ func appendError(dst []byte, e *pipeline.Error) []byte {
 		return append(dst, e.Body...)
 	}
 	message := e.Code
-	if e.Err != nil {
+	switch {
+	case e.Err != nil:
 		message = e.Err.Error()
+	case message == "":
+		message = fasthttp.StatusMessage(statusOf(e))
 	}
 	kind := e.Type
 	if kind == "" {
-		kind = pipeline.TypeOfStatus(e.Status)
+		kind = pipeline.TypeOfStatus(statusOf(e))
 	}
 	dst = append(dst, `{"error":{"message":`...)
 	dst = chat.AppendString(dst, message)
@@ -72,12 +90,17 @@ func appendOrNull(dst []byte, s string) []byte {
 	return chat.AppendString(dst, s)
 }
 
+// statusOf is the status that e is sent with: its own, if that is one of an error.
+func statusOf(e *pipeline.Error) int {
+	if e.Status < 400 || e.Status > 599 {
+		return 502
+	}
+	return e.Status
+}
+
 // setError makes e the response of ctx.
 func setError(ctx *fasthttp.RequestCtx, e *pipeline.Error) {
-	status := e.Status
-	if status < 400 || status > 599 {
-		status = 502
-	}
+	status := statusOf(e)
 	ctx.Response.ResetBody()
 	h := &ctx.Response.Header
 	h.SetStatusCode(status)

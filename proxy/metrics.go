@@ -109,5 +109,8 @@ func (j *job) countAnswer() {
 	if j.err != nil {
 		fault = pipeline.FaultOfError(j.err)
 	}
+	if int(fault) >= len(targetMetrics{}) {
+		fault = pipeline.GatewayFault // no fault that there is
+	}
 	j.site.targets[t.Index][fault].Inc()
 }

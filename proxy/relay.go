@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"time"
@@ -19,7 +20,7 @@ func (j *job) stream(frame []byte, length int) bool {
 		j.fail(refuse(505, "http_1_0_stream", "", errOldStream))
 		return false
 	}
-	j.fixed = length >= 0
+	j.fixed, j.length = length >= 0, int64(length)
 	j.ctx.Response.ImmediateHeaderFlush = j.fixed
 	j.firstByte = time.Since(j.began)
 	j.ctx.SetBodyStream(j, length)
@@ -49,6 +50,11 @@ func (j *job) WriteTo(w io.Writer) (n int64, err error) {
 		return 0, nil
 	}
 	for frame := j.first; ; {
+		if j.fixed && n+int64(len(frame)) > j.length {
+			j.broken(w, errShort)
+			return n, errShort
+		}
+		ended := !j.events || endsEvent(frame)
 		m, werr := w.Write(frame)
 		n += int64(m)
 		j.sent = n
@@ -57,13 +63,39 @@ func (j *job) WriteTo(w io.Writer) (n int64, err error) {
 			return n, werr
 		}
 		if frame, err = j.next(); err == io.EOF {
-			return n, nil
+			switch {
+			case j.fixed && n < j.length:
+				err = errShort
+			case !ended:
+				err = j.mistaken("a stage's stream ended within an event")
+			default:
+				return n, nil
+			}
 		}
 		if err != nil {
 			j.broken(w, err)
 			return n, err
 		}
 	}
+}
+
+// endsEvent reports whether a frame of events ends with a blank line.
+func endsEvent(frame []byte) bool {
+	rest := frame
+	for range 2 {
+		n := len(rest)
+		switch {
+		case n == 0:
+			return false
+		case rest[n-1] == '\r':
+			rest = rest[:n-1]
+		case rest[n-1] == '\n':
+			rest = bytes.TrimSuffix(rest[:n-1], []byte{'\r'})
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // left notes that the client could not be written to.
@@ -81,7 +113,7 @@ func (j *job) broken(w io.Writer, err error) {
 	if cause := pipeline.Cause(j.ex.Context()); cause != nil {
 		err = cause
 	}
-	e := asError(err)
+	e := j.explained(err)
 	j.err, j.code = err, e.Code
 	if !j.events || j.fixed {
 		return

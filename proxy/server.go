@@ -43,20 +43,22 @@ type Options struct {
 
 // A Server is a running gateway.
 type Server struct {
-	opts    Options
-	log     *slog.Logger
-	started config.Server                   // the section server that it was started with
-	cert    atomic.Pointer[tls.Certificate] // of the data listener; nil for plain HTTP
-	live    config.Live
-	site    atomic.Pointer[site] // of the snapshot in live, or about to be
-	metrics *metrics
-	access  *access
-	memory  *budget
-	watcher *watcher
-	data    *fasthttp.Server
-	admin   *fasthttp.Server
-	dataLn  *listener
-	adminLn net.Listener
+	opts       Options
+	log        *slog.Logger
+	started    config.Server                   // the section server that it was started with
+	cert       atomic.Pointer[tls.Certificate] // of the data listener; nil for plain HTTP
+	live       config.Live
+	site       atomic.Pointer[site] // of the snapshot in live, or about to be
+	metrics    *metrics
+	access     *access
+	unsaid     *quiet.Log // why requests failed, where clients are not told
+	unmeasured *quiet.Log // which metrics are missing
+	memory     *budget
+	watcher    *watcher
+	data       *fasthttp.Server
+	admin      *fasthttp.Server
+	dataLn     *listener
+	adminLn    net.Listener
 
 	running    atomic.Int64
 	maxRunning atomic.Int64
@@ -76,6 +78,7 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	}
 	set := snap.Server
 	s := &Server{opts: opts, log: opts.Log, started: set, metrics: newMetrics(), failed: make(chan error, 2)}
+	s.unsaid, s.unmeasured = quiet.New(s.log), quiet.New(s.log)
 	s.memory = newBudget(int64(set.Limits.BodyMemory))
 	s.publish(snap)
 	if err := s.listen(set); err != nil {

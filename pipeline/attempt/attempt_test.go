@@ -3,6 +3,7 @@ package attempt_test
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"strconv"
@@ -340,6 +341,33 @@ func TestErrorOutlivesItsBranch(t *testing.T) {
 			t.Errorf("%d exchanges live after release", n)
 		}
 	})
+}
+
+// What a stage must not do ends its own attempt, and neither the process nor the race.
+func TestMistakesOfStages(t *testing.T) {
+	f := func(after time.Duration, want, code string, cs ...*candidate) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			t.Helper()
+			r := run(context.Background(), t, &policy{candidates: cs}, attempt.Plan{After: after})
+			e, _ := errors.AsType[*pipeline.Error](r.err)
+			if r.body != want || code == "" && r.err != nil || code != "" && (e == nil || e.Code != code) {
+				t.Errorf("%q, %v", r.body, r.err)
+			}
+		})
+	}
+	events := []event{{0, content}}
+	whole := "data: " + content + "\n\n"
+	// The loser's stream cannot be closed: with nobody waiting, and as a failure before.
+	f(10*ms, "a", "", &candidate{wait: 20 * ms, whole: "a"}, &candidate{wait: 50 * ms, deaf: true, events: events, jams: true})
+	f(-1, "b", "", &candidate{events: events, status: 503, jams: true}, &candidate{whole: "b"})
+	// An error that is none, and a stream that never comes to a point.
+	f(-1, "", "internal_error", &candidate{events: events, next: func() ([]byte, error) { return nil, nil }}, &candidate{whole: "b"})
+	f(10*ms, "b", "", &candidate{wait: time.Second, whole: "a"}, &candidate{whole: "b"}, &candidate{err: (*pipeline.Error)(nil)})
+	f(10*ms, "a", "", &candidate{wait: 20 * ms, whole: "a"}, &candidate{err: (*pipeline.Error)(nil)})
+	f(10*ms, whole, "", &candidate{wait: 20 * ms, events: events}, &candidate{events: events, next: func() ([]byte, error) { return []byte(whole), io.EOF }})
+	// The first fails so, and the second is not asked: this program failed.
+	f(-1, "", "internal_error", &candidate{events: events, next: func() ([]byte, error) { return []byte(whole), io.EOF }}, &candidate{whole: "b"})
 }
 
 // Many races at once, each with its own winner, must not mix anything up.

@@ -96,7 +96,7 @@ func (r *run) deliver(t *try) error {
 	o := t.outcome(r.plan.Class)
 	o.Won = true
 	for _, f := range r.finish() {
-		f.drop()
+		r.drop(f)
 	}
 	err := t.give(r.ex)
 	r.e.policy.Ended(o)
@@ -115,7 +115,7 @@ func (r *run) giveUp(ctx context.Context) error {
 	cause := pipeline.Cause(ctx)
 	for _, t := range failed {
 		if t != best || cause != nil {
-			t.drop()
+			r.drop(t)
 		}
 	}
 	if cause != nil {

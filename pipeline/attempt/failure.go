@@ -7,10 +7,17 @@ import (
 	"github.com/headrace/headrace/pipeline"
 )
 
+// known returns err as a failure that says what it is. A nil *pipeline.Error, which a
+// stage returned by mistake, does not.
+func known(err error) (e *pipeline.Error, ok bool) {
+	e, ok = errors.AsType[*pipeline.Error](err)
+	return e, ok && e != nil
+}
+
 // unasked reports whether err says that no upstream was called at all: a
 // breaker or a limit on our side refused.
 func unasked(err error) bool {
-	e, ok := errors.AsType[*pipeline.Error](err)
+	e, ok := known(err)
 	return ok && (e.Code == "circuit_open" || e.Code == "overloaded")
 }
 
@@ -20,7 +27,7 @@ func Unsent(err error) bool {
 	if unasked(err) {
 		return true
 	}
-	e, ok := errors.AsType[*pipeline.Error](err)
+	e, ok := known(err)
 	return ok && (e.Code == "upstream_unreachable" || e.Code == "upstream_tls")
 }
 
@@ -66,7 +73,7 @@ func (t *try) rank() int {
 		}
 		return 0
 	}
-	e, ok := errors.AsType[*pipeline.Error](t.err)
+	e, ok := known(t.err)
 	switch {
 	case ok && e.Status == 429:
 		return 2
@@ -77,7 +84,7 @@ func (t *try) rank() int {
 }
 
 func retryAfter(err error) time.Duration {
-	if e, ok := errors.AsType[*pipeline.Error](err); ok {
+	if e, ok := known(err); ok {
 		return e.RetryAfter
 	}
 	return 0

@@ -25,6 +25,9 @@ type candidate struct {
 	coding string  // of the stream
 	ends   error   // after the last event; nil for io.EOF
 	panics bool
+	deaf   bool                   // to the end of its context
+	next   func() ([]byte, error) // of its stream, in place of the events
+	jams   bool                   // its stream panics when it is closed
 
 	calls, closed atomic.Int32
 	cause         atomic.Value // why it was cancelled
@@ -74,6 +77,10 @@ func (c *candidate) sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return nil
 	}
+	if c.deaf {
+		time.Sleep(d)
+		return nil
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -99,6 +106,9 @@ func (s *stream) Next() ([]byte, error) {
 	for i := range s.frame {
 		s.frame[i] = 0xDB
 	}
+	if s.c.next != nil {
+		return s.c.next()
+	}
 	if len(s.left) == 0 {
 		if s.c.ends != nil {
 			return nil, s.c.ends
@@ -120,6 +130,9 @@ func (s *stream) Close() error {
 	}
 	s.done = true
 	s.c.closed.Add(1)
+	if s.c.jams {
+		panic("as told")
+	}
 	return nil
 }
 

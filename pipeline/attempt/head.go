@@ -13,6 +13,12 @@ import (
 // stream with a longer introduction has won.
 const maxKept = 64 << 10
 
+// maxEmpty is how many empty frames are borne with, which streams must not return.
+const maxEmpty = 100
+
+// errStream is what a stream does against the rules of pipeline.Stream.
+var errStream = &pipeline.Error{Status: 500, Code: "internal_error", Fault: pipeline.GatewayFault, Err: errPanic}
+
 var errEmpty = errors.New("the upstream ended the stream before its first event")
 
 // A head is an answer that has been read up to its first useful event: first
@@ -50,9 +56,8 @@ func (h *head) Next() ([]byte, error) {
 
 // Close implements pipeline.Stream.
 func (h *head) Close() error {
-	err := h.Stream.Close()
-	h.free()
-	return err
+	defer h.free() // also if that panics
+	return h.Stream.Close()
 }
 
 // begin makes h the scope of the first attempt.
@@ -95,9 +100,11 @@ func (h *head) await(ex *pipeline.Exchange) error {
 	if _, whole := resp.Whole(); whole {
 		return nil
 	}
-	for {
+	for empty := 0; ; {
 		frame, err := resp.Body.Next()
 		switch {
+		case err == io.EOF && len(frame) > 0, err == nil && len(frame) == 0 && empty == maxEmpty:
+			return errStream
 		case err == io.EOF && h.kept == nil:
 			return &pipeline.Error{Status: 502, Code: "upstream_error", Fault: pipeline.UpstreamFault, Err: errEmpty}
 		case err == io.EOF:
@@ -105,6 +112,10 @@ func (h *head) await(ex *pipeline.Exchange) error {
 			return nil
 		case err != nil:
 			return err
+		}
+		if len(frame) == 0 {
+			empty++
+			continue
 		}
 		if useful(frame) {
 			h.frame, h.replay = frame, h.kept != nil

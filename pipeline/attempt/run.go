@@ -147,11 +147,21 @@ func (r *run) fail(t *try) {
 	r.asked = r.asked || !unasked(t.err)
 }
 
+// drop has t let go. A panic of its stream then concerns nobody who still has an answer to come.
+func (r *run) drop(t *try) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.e.panicked(p)
+		}
+	}()
+	t.drop()
+}
+
 // lose ends an attempt that another has beaten.
 func (r *run) lose(t *try) {
 	o := t.outcome(r.plan.Class)
 	cause := t.scope().Err()
 	o.Lost = cause == nil || cause == pipeline.ErrLost
-	t.drop()
+	r.drop(t)
 	r.e.policy.Ended(o)
 }

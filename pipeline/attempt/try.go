@@ -40,7 +40,7 @@ func (r *run) attempt(t *try) {
 func (r *run) answer(t *try) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			r.e.log.Error("panic in an attempt", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			r.e.panicked(p)
 			err = &pipeline.Error{Status: 500, Code: "internal_error", Fault: pipeline.GatewayFault, Err: errPanic}
 		}
 	}()
@@ -49,10 +49,17 @@ func (r *run) answer(t *try) (err error) {
 		return err
 	}
 	if err := t.head.await(t.ex); err != nil {
+		if err == errStream {
+			r.e.log.Error("a stream returned empty frames, or a frame together with io.EOF; neither may be")
+		}
 		t.ex.Response.CloseBody()
 		return err
 	}
 	return nil
+}
+
+func (e *Engine) panicked(p any) {
+	e.log.Error("panic in an attempt", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 }
 
 // scope is what the attempt's context is: the branch's own, or, for the first,
@@ -99,9 +106,11 @@ func (t *try) give(ex *pipeline.Exchange) error {
 // drop closes t's answer and gives up what it holds.
 func (t *try) drop() {
 	branch := !t.head.scoped
+	defer func() { // also if a stage's stream panics when it is closed
+		t.head.free()
+		if branch {
+			t.ex.Release()
+		}
+	}()
 	t.ex.Response.CloseBody()
-	t.head.free()
-	if branch {
-		t.ex.Release()
-	}
 }

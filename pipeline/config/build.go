@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -71,7 +72,7 @@ func (l *loader) buildUnit(ctx context.Context, u *unit, p *plan) bool {
 	env := Env{
 		Name:    u.env,
 		Log:     u.log,
-		Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"component": u.env}, &u.metrics),
+		Metrics: careful{prometheus.WrapRegistererWith(prometheus.Labels{"component": u.env}, &u.metrics)},
 	}
 	if u.comp.each {
 		env.Targets = p.targets
@@ -83,8 +84,8 @@ func (l *loader) buildUnit(ctx context.Context, u *unit, p *plan) bool {
 	for _, t := range p.serving[u] {
 		t.Provider, _ = u.value.(pipeline.Provider)
 	}
-	if err == nil && u.value == nil {
-		err = errors.New("BUG: Build returned nothing")
+	if err == nil && isNil(u.value) {
+		err = errors.New("BUG: Build returned nothing: neither a component nor an error")
 	}
 	if err != nil {
 		u.value = nil
@@ -97,16 +98,69 @@ func (l *loader) buildUnit(ctx context.Context, u *unit, p *plan) bool {
 	return true
 }
 
-// call calls Build, whose panic is an error.
-func (l *loader) call(ctx context.Context, u *unit, env Env) (err error) {
+// isNil reports whether v is nil, or an interface that holds a nil pointer or function,
+// which would fail with the first request only.
+func isNil(v any) bool {
+	switch r := reflect.ValueOf(v); r.Kind() {
+	case reflect.Invalid:
+		return true
+	case reflect.Pointer, reflect.Func:
+		return r.IsNil()
+	}
+	return false
+}
+
+// What Build may take: before the log says who is slow, and after it was told to end.
+const (
+	slowBuild = 10 * time.Second
+	lateBuild = time.Second
+)
+
+// call calls Build, whose panic is an error. A Build that does not heed ctx is left alone
+// once that has ended: somebody wants the gateway to stop.
+func (l *loader) call(ctx context.Context, u *unit, env Env) error {
+	type built struct {
+		value any
+		err   error
+	}
+	done := make(chan built, 1)
+	go func() {
+		v, err := l.built(ctx, u, env)
+		done <- built{v, err}
+	}()
+	timer := time.NewTimer(slowBuild)
+	defer timer.Stop()
+	for ended := ctx.Done(); ; {
+		select {
+		case b := <-done:
+			u.value = b.value
+			return b.err
+		case <-ended:
+			ended = nil
+			timer.Reset(lateBuild)
+		case <-timer.C:
+			if ended != nil {
+				l.log.Warn("a component takes long to build", "component", env.Name, "after", slowBuild.String())
+				continue
+			}
+			go func() { // what comes of it has no user
+				if b := <-done; b.err == nil {
+					(&unit{value: b.value, log: u.log}).close()
+				}
+			}()
+			return fmt.Errorf("not built: %w; its Build goes on all the same", context.Cause(ctx))
+		}
+	}
+}
+
+func (l *loader) built(ctx context.Context, u *unit, env Env) (v any, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic: %v", r)
 			l.log.Error("building a component panicked", "component", env.Name, "stack", string(debug.Stack()))
 		}
 	}()
-	u.value, err = u.comp.build(ctx, u.settings.Interface(), env)
-	return err
+	return u.comp.build(ctx, u.settings.Interface(), env)
 }
 
 // fill puts the built stages into the chain that settings and snapshot share.

@@ -28,7 +28,7 @@ import (
 //
 // Build is all or nothing: on error it leaves nothing open. If what it returns
 // is an io.Closer, it is closed once, after its last user; whatever Build
-// started must stop then. ctx bounds Build alone.
+// started must stop then, within ten seconds. ctx bounds Build alone.
 //
 // A Builder whose Build reads files has the method Files() []string, which names
 // them: what is in them counts as settings when a file is loaded again.
@@ -72,10 +72,13 @@ type Component struct {
 // stands under providers, anything else under stores. T may be a concrete type
 // that implements several ports.
 //
-// C is a struct. defaults are the settings of a component of which the file says nothing. src
+// C is a struct, and Build a method of it, not of a pointer to it. defaults are the settings of a component of which the file says nothing. src
 // is the Go source that holds the type of defaults, embedded by the component's
 // own package, for the reference and the schema.
 func Define[T any, C Builder[T]](name string, defaults C, src string) Component {
+	if t := reflect.TypeFor[C](); t.Kind() != reflect.Struct {
+		panic(fmt.Sprintf("BUG: component %q: its settings are a %s, and have to be a struct; give Build a receiver that is no pointer", name, t))
+	}
 	return Component{
 		name:     name,
 		iface:    reflect.TypeFor[T](),

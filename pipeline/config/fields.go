@@ -38,6 +38,9 @@ func fieldsOf(t reflect.Type) []field {
 		key, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		switch {
 		case options == "inline":
+			if f.Type.Kind() != reflect.Struct {
+				panic(fmt.Sprintf("BUG: %s.%s: only the settings of a struct can be inline, not those of a %s", t, f.Name, f.Type))
+			}
 			for _, in := range fieldsOf(f.Type) {
 				in.index = append([]int{i}, in.index...)
 				out = append(out, in)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -84,13 +85,26 @@ func release(units []*unit) {
 	}
 }
 
+// maxClose is how long a component may take to close. Whoever waits for it is a reload, a
+// request or the end of the process, none of which may hang for good.
+const maxClose = 10 * time.Second
+
 func (u *unit) close() {
 	c, ok := u.value.(io.Closer)
 	if !ok {
 		return
 	}
-	if err := guarded(c.Close); err != nil {
-		u.log.Warn("closing a component", "error", err)
+	done := make(chan error, 1)
+	go func() { done <- guarded(c.Close) }()
+	late := time.NewTimer(maxClose)
+	defer late.Stop()
+	select {
+	case err := <-done:
+		if err != nil {
+			u.log.Warn("closing a component", "error", err)
+		}
+	case <-late.C:
+		u.log.Error("a component does not close; going on without it", "after", maxClose.String())
 	}
 }
 

@@ -31,6 +31,10 @@ import (
 //   - comes back when its context ends, before the call and within it,
 //   - closes each stream exactly once, and reads none that is closed,
 //   - keeps no frame: those of Conform are overwritten by the next,
+//   - writes into nothing that others hold: the body of the request, the model's list of
+//     targets, frames, a whole answer,
+//   - returns frames as pipeline.Stream has them: none that is empty, is half an event, or
+//     comes together with an error,
 //   - leaves no exchange and no goroutine behind.
 //
 // Of a provider, that its calls end with their context and that it can be
@@ -76,6 +80,23 @@ type bench struct {
 
 	mu     sync.Mutex
 	bodies []*Body // guarded by mu
+	lent   []lent  // guarded by mu
+}
+
+// lent is memory that a stage may read and not write into.
+type lent struct {
+	what string
+	b    []byte
+	was  string
+}
+
+// lend returns s as bytes that streams looks at again.
+func (b *bench) lend(what, s string) []byte {
+	l := lent{what, []byte(s), s}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lent = append(b.lent, l)
+	return l.b
 }
 
 // What stands behind the stage does one of these.
@@ -115,7 +136,7 @@ func (b *bench) Call(ctx context.Context, ex *pipeline.Exchange) error {
 	resp.Header.SetStatusCode(200)
 	if !strings.Contains(string(ex.Request.Body), `"stream":true`) {
 		resp.Header.SetContentType("application/json")
-		resp.SetBody([]byte(wholeAnswer))
+		resp.SetBody(b.lend("the whole answer of the stages behind it", wholeAnswer))
 		return nil
 	}
 	s := Stream(streamedAnswer...)
@@ -145,9 +166,10 @@ var streamedAnswer = []string{
 func (b *bench) streams(t *testing.T) {
 	t.Helper()
 	b.mu.Lock()
-	bodies := b.bodies
-	b.bodies = nil
+	bodies, lent := b.bodies, b.lent
+	b.bodies, b.lent = nil, nil
 	b.mu.Unlock()
+	unwritten(t, lent)
 	deadline := time.Now().Add(patience)
 	for i, s := range bodies {
 		for s.Closes() == 0 && time.Now().Before(deadline) {
@@ -156,8 +178,22 @@ func (b *bench) streams(t *testing.T) {
 		if s.Closes() != 1 {
 			t.Errorf("stream %d of %d was closed %d times; close it once", i+1, len(bodies), s.Closes())
 		}
+		if s.Written() {
+			t.Errorf("a frame of stream %d of %d was written into; it may be everybody's, so make a new one", i+1, len(bodies))
+		}
 		if s.Abused() {
 			t.Errorf("stream %d of %d was read or closed after it was closed, or while a read was running", i+1, len(bodies))
+		}
+	}
+}
+
+// unwritten checks what was lent.
+func unwritten(t *testing.T, all []lent) {
+	t.Helper()
+	for _, l := range all {
+		if string(l.b) != l.was {
+			t.Errorf("%s was written into; others hold it too, so replace it: %q", l.what, l.b)
+			return
 		}
 	}
 }

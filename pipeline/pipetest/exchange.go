@@ -1,8 +1,10 @@
 package pipetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -70,14 +72,37 @@ func readAll(ex *pipeline.Exchange) (string, error) {
 	var all strings.Builder
 	for {
 		frame, err := ex.Response.Body.Next()
-		if err == io.EOF {
-			return all.String(), nil
-		}
-		if err != nil {
-			return all.String(), err
-		}
 		all.Write(frame)
+		switch {
+		case err != nil && len(frame) > 0:
+			return all.String(), fmt.Errorf("%w: %w", errTogether, err)
+		case err == io.EOF:
+			return all.String(), nil
+		case err != nil:
+			return all.String(), err
+		case len(frame) == 0:
+			return all.String(), errEmpty
+		case ex.Events() && !endsEvent(frame):
+			return all.String(), fmt.Errorf("%w: %q", errPart, frame)
+		}
 	}
+}
+
+// What a stream must not do.
+var (
+	errTogether = errors.New("Next returned a frame together with an error; who reads it drops the frame")
+	errEmpty    = errors.New("Next returned an empty frame without an error")
+	errPart     = errors.New("Next returned a frame that ends within an event")
+)
+
+// endsEvent reports whether frame ends with a blank line.
+func endsEvent(frame []byte) bool {
+	for _, end := range [...]string{"\n\n", "\r\n\r\n", "\n\r\n", "\r\r", "\r\n\n"} {
+		if bytes.HasSuffix(frame, []byte(end)) {
+			return true
+		}
+	}
+	return false
 }
 
 // Ask sends one chat request through the chain and returns the answer. The test

@@ -24,6 +24,17 @@ func do(f pipeline.HandlerFunc) config.Component {
 	return pipetest.Fixed[pipeline.Handler]("under_test", f)
 }
 
+// frames returns a component that hands on streams with what change makes of them.
+func frames(change func(frame []byte, err error) ([]byte, error)) config.Component {
+	return do(func(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
+		err := next.Handle(ctx, ex)
+		if body := ex.Response.Body; err == nil && ex.Events() {
+			ex.Response.Body = streamFunc{body, func() ([]byte, error) { return change(body.Next()) }}
+		}
+		return err
+	})
+}
+
 type streamFunc struct {
 	pipeline.Stream
 	next func() ([]byte, error)
@@ -117,6 +128,48 @@ var components = map[string]struct {
 		}
 		return next.Handle(ctx, ex)
 	}), "panic: oh"},
+	"writes into the request": {do(func(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
+		ex.Request.Body[1] = 'X'
+		return next.Handle(ctx, ex)
+	}), "the body of the request was written into"},
+	"writes into the answer": {do(func(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
+		err := next.Handle(ctx, ex)
+		if b, whole := ex.Response.Whole(); whole && len(b) > 0 {
+			b[0] = '['
+		}
+		return err
+	}), "the whole answer of the stages behind it was written into"},
+	"writes into frames": {frames(func(frame []byte, err error) ([]byte, error) {
+		if len(frame) > 0 {
+			frame[6] = '['
+		}
+		return frame, err
+	}), "a frame of stream 1 of"},
+	"writes into the targets": {do(func(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
+		ex.Targets[0] = ex.Targets[1]
+		return next.Handle(ctx, ex)
+	}), "list of targets was written into"},
+	"halves events": {frames(func(frame []byte, err error) ([]byte, error) {
+		return frame[:len(frame)/2], err
+	}), "ends within an event"},
+	"adds to the end": {frames(func(frame []byte, err error) ([]byte, error) {
+		if err == io.EOF {
+			return []byte(": bye\n\n"), err
+		}
+		return frame, err
+	}), "returned a frame together with an error"},
+	"has nothing to say": {frames(func(frame []byte, err error) ([]byte, error) {
+		return frame[len(frame):], err
+	}), "returned an empty frame"},
+	"lets go of the exchange": {do(func(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
+		defer ex.Release()
+		return next.Handle(ctx, ex)
+	}), "nothing has answered"},
+	"rewrites": {do(func(ctx context.Context, ex *pipeline.Exchange, next pipeline.Chain) error {
+		ex.Request.Body = append([]byte(nil), ex.Request.Body...)
+		ex.Targets = []*pipeline.Target{ex.Targets[1], ex.Targets[0]}
+		return next.Handle(ctx, ex)
+	}), ""},
 	"plain error": {do(func(context.Context, *pipeline.Exchange, pipeline.Chain) error {
 		return errors.New("plain")
 	}), "a refusal is a *pipeline.Error"},

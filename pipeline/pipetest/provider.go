@@ -197,6 +197,8 @@ func (p *Provider) Err() error {
 			return errors.New("a stream was closed twice")
 		case b.Abused():
 			return errors.New("a stream was read after it was closed, or by two at once")
+		case b.Written():
+			return errors.New("a frame was written into")
 		}
 	}
 	return nil

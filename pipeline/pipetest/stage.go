@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,8 +25,12 @@ func (b *bench) stage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			targets := slices.Clone(s.Models.Any().Targets)
 			f(t, s)
 			b.streams(t)
+			if !slices.Equal(targets, s.Models.Any().Targets) {
+				t.Error("the model's list of targets was written into, which all requests share; put a new slice into Exchange.Targets")
+			}
 			s.Release()
 		})
 	}
@@ -39,8 +44,10 @@ func (b *bench) stage(t *testing.T) {
 
 // exchange makes a request, each with a body of its own.
 func (b *bench) exchange(s *config.Snapshot, n int, stream bool) *pipeline.Exchange {
-	ex := newExchange(context.Background(), fmt.Sprintf(
-		`{"model":"m","temperature":0,"stream":%v,"messages":[{"role":"user","content":"question %d"}]}`, stream, n))
+	body := fmt.Sprintf(
+		`{"model":"m","temperature":0,"stream":%v,"messages":[{"role":"user","content":"question %d"}]}`, stream, n)
+	ex := newExchange(context.Background(), body)
+	ex.Request.Body = b.lend("the body of the request", body)
 	ex.Model = s.Models.Any()
 	ex.Targets = ex.Model.Targets
 	return ex
@@ -86,10 +93,10 @@ func (b *bench) many(t *testing.T, s *config.Snapshot) {
 			}
 			body, err := readAll(ex)
 			switch {
-			case err != nil:
-				t.Errorf("exchange %d: %v", n, err)
 			case strings.Contains(body, strings.Repeat(string([]byte{Poison}), 4)):
 				t.Errorf("exchange %d: the answer holds a frame that was no longer valid: %q", n, body)
+			case err != nil:
+				t.Errorf("exchange %d: %v", n, err)
 			}
 		})
 	}

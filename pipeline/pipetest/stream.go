@@ -10,6 +10,7 @@
 package pipetest
 
 import (
+	"bytes"
 	"io"
 	"slices"
 	"sync/atomic"
@@ -28,10 +29,12 @@ type Body struct {
 	before func() error // called before each frame
 
 	last    []byte
+	was     []byte // what last was when it was handed out
 	reads   atomic.Int32
 	closes  atomic.Int32
 	reading atomic.Bool
 	abused  atomic.Bool
+	written atomic.Bool
 	onClose func()
 }
 
@@ -70,7 +73,8 @@ func (b *Body) Next() ([]byte, error) {
 	b.reads.Add(1)
 	// A copy with no room to spare: appending to a frame must not reach the
 	// next one.
-	b.last = slices.Clip(slices.Clone(b.frames[0]))
+	b.was = b.frames[0]
+	b.last = slices.Clip(slices.Clone(b.was))
 	b.frames = b.frames[1:]
 	return b.last, nil
 }
@@ -92,10 +96,13 @@ func (b *Body) Close() error {
 }
 
 func (b *Body) poison() {
+	if !bytes.Equal(b.last, b.was) {
+		b.written.Store(true)
+	}
 	for i := range b.last {
 		b.last[i] = Poison
 	}
-	b.last = nil
+	b.last, b.was = nil, nil
 }
 
 // Reads is how many frames have been read.
@@ -108,3 +115,7 @@ func (b *Body) Closes() int { return int(b.closes.Load()) }
 // pipeline.Stream: closed twice, read after it was closed, or read or closed
 // while a read was running.
 func (b *Body) Abused() bool { return b.abused.Load() }
+
+// Written reports whether a frame was written into. Frames are read only: those of a
+// cached answer are everybody's.
+func (b *Body) Written() bool { return b.written.Load() }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -45,7 +46,7 @@ func Start[T any](l *Legs, f func() (T, error)) *Leg[T] {
 		defer close(g.done)
 		defer func() {
 			if v := recover(); v != nil {
-				g.err = fmt.Errorf("panic: %v", v)
+				g.err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
 			}
 			g.took = time.Since(began)
 		}()

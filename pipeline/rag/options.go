@@ -180,7 +180,7 @@ func Collection(p *pipeline.Policy, named, usual string) (string, error) {
 // again is what err says, if it does.
 func Unavailable(err error) error {
 	again := retryAfter
-	if e, ok := errors.AsType[*pipeline.Error](err); ok && e.RetryAfter > 0 {
+	if e, ok := errors.AsType[*pipeline.Error](err); ok && e != nil && e.RetryAfter > 0 {
 		again = e.RetryAfter
 	}
 	return &pipeline.Error{

@@ -179,7 +179,7 @@ func (s *Searcher) legs(ctx context.Context, q SearchQuery, vector []float32, wo
 // answered with another model once would be remembered for as long as they are kept.
 func Refused(err error, by pipeline.Embedder, texts []string, purpose pipeline.Purpose) {
 	e, ok := errors.AsType[*pipeline.Error](err)
-	if !ok || e.Code != "dimension_mismatch" && e.Code != "bad_vector" {
+	if !ok || e == nil || e.Code != "dimension_mismatch" && e.Code != "bad_vector" {
 		return
 	}
 	if keeper, ok := by.(pipeline.Forgetter); ok {
@@ -189,7 +189,7 @@ func Refused(err error, by pipeline.Embedder, texts []string, purpose pipeline.P
 
 // missing forgives that a collection is not there yet.
 func missing(err error) error {
-	if e, ok := errors.AsType[*pipeline.Error](err); ok && e.Code == "collection_not_found" {
+	if e, ok := errors.AsType[*pipeline.Error](err); ok && e != nil && e.Code == "collection_not_found" {
 		return nil
 	}
 	return err

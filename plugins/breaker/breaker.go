@@ -180,7 +180,7 @@ func ofError(err error) verdict {
 }
 
 func retryAfterOf(err error) time.Duration {
-	if e, ok := errors.AsType[*pipeline.Error](err); ok {
+	if e, ok := errors.AsType[*pipeline.Error](err); ok && e != nil {
 		return e.RetryAfter
 	}
 	return 0
