@@ -21,14 +21,6 @@ func Loops(query string) bool {
 	return false
 }
 
-// at is the i-th token, or none.
-func at(all []token, i int) token {
-	if i < 0 || i >= len(all) {
-		return token{}
-	}
-	return all[i]
-}
-
 // walks reports whether a function goes through a list, or makes one of any length.
 func walks(t token) bool {
 	t.quoted = false
