@@ -91,7 +91,7 @@ func first(all []token) int {
 	for i < len(all) {
 		t := all[i]
 		switch {
-		case t.kind == word && at(all, i+1).is("="):
+		case at(all, i+1).is("="):
 			i += 3
 		case t.kind == literal, t.is("."), t.isWord("explain"), t.isWord("cypher"):
 			i++
@@ -119,8 +119,9 @@ func isName(all []token, i int) bool {
 		return at(all, i+1).is(":")
 	case before.is("("), before.is("["), before.is(","), before.is("|"), before.is("&"), before.is("!"):
 		// No clause begins there, but for one within FOREACH, which is refused itself.
-		// Which procedures are called nothing else tells, so there is no doubt about CALL.
-		return !all[i].isWord("call") || before.is(",") && at(all, i+1).is(":")
+		// Which procedures are called nothing else tells, so CALL is one but in front of a
+		// colon, as in (call:Station) and {a: 1, call: 2}.
+		return !all[i].isWord("call") || at(all, i+1).is(":")
 	case before.is("."):
 		// Not what follows a number with a bare point, as in "RETURN 1.".
 		owner := at(all, i-2)

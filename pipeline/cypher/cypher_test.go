@@ -28,6 +28,7 @@ var reads = []string{
 	"call db.labels() YIELD label RETURN label",
 	"CALL `db`.labels()",
 	"MATCH (n:A) WHERE n.id IN $ids RETURN date.realtime(), datetime.transaction(), localdatetime.statement(), localtime.realtime(), time.truncate('hour', $t), vector.similarity.cosine($a, $b)",
+	"MATCH (n:A) WHERE 'B' IN labels(n) AND n.x IN ids RETURN n", "MATCH (call:Call)-[r:CALL]->(:Load) RETURN [x IN $l WHERE x:Call]",
 	"RETURN 1;", "MATCH (`;`) RETURN 1", "OPTIONAL CALL db.labels()", "MATCH (n:$($label)) RETURN n", "MATCH p = ANY SHORTEST (a:A)-->{1,3}(b:B) FINISH",
 	"LET x = 1 FILTER x > 0 RETURN x NEXT RETURN x + 1 AS y", "WHEN $a THEN RETURN 1 AS x ELSE RETURN 2 AS x",
 	// The server's to refuse.
@@ -64,7 +65,7 @@ var writes = []string{
 	// Within a subquery, and right behind its bracket.
 	"CALL { CREATE (n) }", "CALL (n) { SET n.x = 1 }", "RETURN EXISTS { MERGE (n) }", "RETURN COUNT { LOAD CSV FROM $u AS l RETURN l }", "CALL { CALL dbms.x() }", "CALL {USE x RETURN 1}",
 	"CALL { CALL { REMOVE n.x } }", "CALL { RETURN 1 AS a } IN TRANSACTIONS", "call(*){foreach (x IN $l | CREATE (n))}", "WHEN $a THEN { INSERT (n) }", "RETURN 1 AS x NEXT CREATE (n)", "MATCH (n) NODETACH DELETE n",
-	"MATCH (n) WHERE all(x IN $l WHERE apoc.x(x)) RETURN n", "RETURN [call dbms.x()]", "RETURN {a: 1, call dbms.x()}", "CALL ``()", "CALL { RETURN 1 } call", "MATCH (n:$(apoc.x())) RETURN n",
+	"MATCH (n) WHERE all(x IN $l WHERE apoc.x(x)) RETURN n", "RETURN [call dbms.x()]", "MATCH (call) RETURN 1", "MATCH (call dbms.x() :", "RETURN {a: 1, call dbms.x()}", "CALL ``()", "CALL { RETURN 1 } call", "MATCH (n:$(apoc.x())) RETURN n",
 	// A name in backticks is no symbol.
 	"WITH 1 AS `$` SET n.x = 1", "WITH 1 AS `:` CREATE (n)", "WITH 1 AS `,` USE x", "WITH 1 AS `(` LOAD CSV FROM $u AS l RETURN l", "WITH 1 AS `|` CALL dbms.x()", "WITH a, 1 AS `.` DELETE n", "WITH `{` SET :A",
 	// What a string or a comment ends with is behind it.

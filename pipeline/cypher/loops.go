@@ -14,7 +14,7 @@ func Loops(query string) bool {
 		case t.is("~"), // =~
 			t.is("[") && !detail(all, i) && !position(all, i),
 			t.is("{") && !block(all, i),
-			t.kind == word && at(all, i+1).is("(") && walks(t):
+			at(all, i+1).is("(") && walks(t):
 			return true
 		}
 	}

@@ -29,7 +29,7 @@ func TestLoops(t *testing.T) {
 		"RETURN reduce(s = 0, x IN $l | s + x)", "RETURN /**/`range`(1, 9)", "UNWIND range(1, $n) AS x RETURN x",
 		"RETURN [x IN nodes(p) | x.id]", "RETURN 1-[x IN $l WHERE x]", "RETURN 1-[[1]]", "WITH [1] AS a WITH [a, a] AS b RETURN b = b",
 		"WITH {a: 1} AS a WITH {a: a, b: a} AS b RETURN b = b", "MATCH (n:A) RETURN n {.id}", "RETURN size({a: 1})",
-		"RETURN a[0]", "WITH [1] AS a RETURN a", "RETURN 1, [x IN $l]", "[", "{", "RETURN {}", "RETURN n {.*}", "RETURN 1 + {a: 1}", "RETURN a - [1]", "RETURN `all` (x IN $l WHERE x)",
+		"RETURN a[0]", "RETURN [a] = [b]", "RETURN $a = []", "WHERE $a < [a:B]", "RETURN (+{a: 1})", "WITH [1] AS a RETURN a", "RETURN 1, [x IN $l]", "[", "{", "RETURN {}", "RETURN n {.*}", "RETURN 1 + {a: 1}", "RETURN a - [1]", "RETURN `all` (x IN $l WHERE x)",
 		"not `closed",
 	)
 }

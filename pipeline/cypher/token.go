@@ -54,7 +54,7 @@ var (
 // a parameter in Cypher 25.
 func tokens(q string) ([]token, error) {
 	var all []token
-	if !utf8.ValidString(q) || strings.ContainsFunc(q, control) {
+	if strings.ContainsFunc(q, control) {
 		return nil, errEncoding
 	}
 	if strings.Contains(q, `\u`) || strings.Contains(q, `\U`) {
@@ -77,6 +77,7 @@ func tokens(q string) ([]token, error) {
 	return all, nil
 }
 
+// control reports what no query needs. A byte that is not UTF-8 reads as RuneError.
 func control(r rune) bool {
 	return unicode.IsControl(r) && r != '\n' && r != '\r' && r != '\t' && r != '\f' || r == 0x2028 || r == 0x2029 || r == utf8.RuneError || unicode.Is(unicode.Cf, r)
 }
