@@ -134,6 +134,55 @@ routes:
   - { match: { path: "/${PATH_OF:-v2}/*" }, chain: [ chain: named, call: { provider: two } ] }
 `
 
+// Only targets that are alike in everything are one.
+func TestSharedTargets(t *testing.T) {
+	allClosed(t)
+	s := load(t, nil, strings.Replace(file("[ pass ]"), `"*": [ { provider: one }, { provider: two, model: big } ]`, `
+  a: [ { provider: one, first_byte: 1s, idle: 1s } ]
+  b: [ { provider: one, first_byte: 2s, idle: 1s } ]
+  c: [ { provider: one, first_byte: 1s, idle: 2s } ]
+  d: [ { provider: one, first_byte: 1s, idle: 1s } ]
+  e: [ { provider: two, first_byte: 1s, idle: 1s } ]`, 1))
+	defer s.Release()
+	var got []string
+	for _, m := range s.Models.List() {
+		x := m.Targets[0]
+		got = append(got, fmt.Sprint(m.Name, " ", x.Name, " ", x.FirstByte, " ", x.Idle, " ", x.Index))
+	}
+	if diff := cmp.Diff([]string{"a one 1s 1s 0", "b one#2 2s 1s 1", "c one#3 1s 2s 2", "d one 1s 1s 0", "e two 1s 1s 3"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A switch is a value, and both of an entry must let it be.
+func TestSwitches(t *testing.T) {
+	allClosed(t)
+	f := func(switches string, on bool) {
+		t.Helper()
+		s := load(t, nil, file("[ { "+switches+", pass: {} }, call ]"), "X=x", "F=False")
+		defer s.Release()
+		if len(s.Routes[0].Chain) == 2 != on {
+			t.Errorf("%s: %d stages", switches, len(s.Routes[0].Chain))
+		}
+	}
+	f("when: true", true)
+	f(`when: "${X}"`, true)
+	f(`when: "${X:+}"`, false)
+	f("when: null", false)
+	f("when: 0", false)
+	f("when: 00", true)
+	f(`when: " No "`, false)
+	f(`when: "${F}"`, false)
+	f("when: off", false)
+	f("unless: off", true)
+	f("unless: null", true)
+	f(`unless: "${X}"`, false)
+	f("when: true, unless: true", false)
+	f("when: false, unless: true", false)
+	f("when: false, unless: false", false)
+	f("when: true, unless: false", true)
+}
+
 // A gateway that others can reach asks for keys, or says that it does not.
 func TestOpenListener(t *testing.T) {
 	f := func(listen, before, chain string, fine bool) {
@@ -160,6 +209,11 @@ func TestOpenListener(t *testing.T) {
 	f("0.0.0.0:8080", "[]", "[ pass ]", false)
 	f("[::]:8080", "[]", "[ pass ]", false)
 	f("gateway.internal:8080", "[]", "[ pass ]", false)
+	f("localhost.example:8080", "[]", "[ pass ]", false)
+	f("LocalHost:8080", "[]", "[ pass ]", true)
+	f("127.0.0.1:1\", admin: \"localhost", "[]", "[ pass ]", false)
+	f("127.0.0.1:1\", admin: \"gateway.internal:2", "[]", "[ pass ]", false)
+	f("127.0.0.1:1\", admin: \"127.0.0.1:2", "[]", "[ pass ]", true)
 	f("0.0.0.0:8080", "[ guard ]", "[ pass ]", true)
 	f("0.0.0.0:8080", "[ pass, guard ]", "[ pass ]", true)
 	f("0.0.0.0:8080", "[ guard: { closed: false } ]", "[ pass ]", false)
@@ -170,7 +224,7 @@ func TestOpenListener(t *testing.T) {
 	f("127.0.0.1:1\", admin: \"0.0.0.0:2", "[]", "[ pass ]", false)
 	f("127.0.0.1:1\", open_admin: true, admin: \"0.0.0.0:2", "[]", "[ pass ]", true)
 	f("127.0.0.1:1\", origins: [ \"*\", \"https://a:1\" ], access_log: \"off", "[]", "[ pass ]", true)
-	for _, o := range []string{"a", "https://a/", "https://a/b", "https://A", "null", "//a", "https://*.a:x", ""} {
+	for _, o := range []string{"a", "https://a/", "https://a/b", "https://A", "null", "//a", "https://*.a:x", "", "https://", "https:a", "a:1", "file:///a", "https://a?b", "https://u@a", "https://a#"} {
 		f("127.0.0.1:1\", origins: [ \""+o+"\" ], access_log: \"off", "[]", "[ pass ]", false)
 	}
 	f("127.0.0.1:99999", "[]", "[ pass ]", false)
@@ -192,7 +246,7 @@ func TestSecrets(t *testing.T) {
 	const canary = "canary \"quoted\""
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	f := func(chain string) {
+	see := func(chain string) {
 		t.Helper()
 		s, err := config.Load(t.Context(), source(file(chain), "KEY="+canary), registry, logger, nil)
 		if err == nil {
@@ -204,10 +258,34 @@ func TestSecrets(t *testing.T) {
 		}
 		fmt.Fprintln(&log, err)
 	}
-	f(`[ fail: { with: "${KEY}" } ]`)
-	f(`[ kinds: { secret: "${KEY}" } ]`)
-	f(`[ kinds: { secret: "${KEY}", int: "${KEY}", color: "${KEY}", mode: "${KEY}", list: "${KEY}" } ]`)
-	f(`[ kinds: { secret: [ "${KEY}" ] } ]`)
+	see(`[ fail: { with: "${KEY}" } ]`)
+	see(`[ kinds: { secret: "${KEY}" } ]`)
+	see(`[ kinds: { secret: "${KEY}", int: "${KEY}", color: "${KEY}", mode: "${KEY}", list: "${KEY}" } ]`)
+	see(`[ kinds: { secret: [ "${KEY}" ] } ]`)
+	// What is too long to be shown whole is cut, and so is no more the secret that is hidden.
+	long := strings.Repeat("canary \"quoted\" ", 5)
+	for _, chain := range []string{
+		`[ kinds: { secret: "${KEY}", int: "${KEY}" } ]`,
+		`[ kinds: { int: "Bearer ${KEY}", secret: "${KEY}" } ]`,
+		`[ kinds: { secret: "${KEY}", mode: "${KEY}", map: "${KEY}", bool: "${KEY}", wait: "${KEY}", size: "${KEY}", color: "${KEY}", float: "${KEY}", durations: [ "${KEY}" ] } ]`,
+	} {
+		_, err := config.Load(t.Context(), source(file(chain), "KEY="+long), registry, nil, nil)
+		fmt.Fprintln(&log, err)
+	}
+	// One secret may begin with another.
+	_, err := config.Load(t.Context(), source(file(`[ kinds: { secret: "${SHORT}" }, kinds: { secret: "${SHORT}canary", int: "${SHORT}canary" } ]`), "SHORT=word"), registry, nil, nil)
+	fmt.Fprintln(&log, err)
+	f := func(value, want string) {
+		t.Helper()
+		_, err := config.Load(t.Context(), source(file(`[ kinds: { secret: "${KEY}", int: "${VALUE}" } ]`), "KEY=x \"y\"", "VALUE="+value), registry, nil, nil)
+		if want = "gateway.yaml:10:84: routes[0].chain[0].kinds.int: " + want + " is not a whole number"; err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	f(`a x "y"`, `"a ***"`)
+	f(strings.Repeat("é", 60), `"`+strings.Repeat("é", 60)+`"`)
+	f(strings.Repeat("é", 61), `"`+strings.Repeat("é", 60)+`…"`)
+	f(strings.Repeat("a", 56)+`x "y" x`, `"`+strings.Repeat("a", 56)+`*** …"`)
 	if strings.Contains(log.String(), "canary") || !strings.Contains(log.String(), "***") {
 		t.Errorf("the secret is in\n%s", log.String())
 	}

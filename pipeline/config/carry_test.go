@@ -104,12 +104,40 @@ func TestCarryOver(t *testing.T) {
 	chain("[ { kinds: { maybe: 1 } } ]", "[ { kinds: { maybe: 2 } } ]")
 	chain("[ { kinds: { color: red } } ]", "[ { kinds: { color: blue } } ]")
 	chain("[ { kinds: { secret: a } } ]", "[ { kinds: { secret: b } } ]")
+	for _, change := range [][2]string{
+		{"map: { a: 1 }", "map: { a: 2 }"},
+		{"map: { a: 1 }", "map: { b: 1 }"},
+		{"map: { a: 1, b: 2 }", "map: { a: 2, b: 1 }"},
+		{"list: [ ab, c ]", "list: [ a, bc ]"},
+		{"list: [ a ]", "list: [ a, a ]"},
+		{"list: []", "list: [ \"\" ]"},
+		{"durations: [ 1s, 2s ]", "durations: [ 2s, 1s ]"},
+		{"bool: true", "bool: false"},
+		{"count: 1", "count: 2"},
+		{"float: 0.5", "float: 1"},
+		{"ratio: 5%", "ratio: 6%"},
+		{"size: 1KiB", "size: 2KiB"},
+		{"optional: { name: a }", "optional: { name: b }"},
+		{"by_name: { a: { name: a } }", "by_name: { a: { name: a, weight: 1 } }"},
+		{"text: ab, common: c", "text: abc"},
+		{"maybe: 1", "int: 3"},
+	} {
+		chain("[ { kinds: { "+change[0]+" } } ]", "[ { kinds: { "+change[1]+" } } ]")
+		chain("[ { kinds: { "+change[0]+" } } ]", "[ { kinds: { "+change[0]+" } } ]", "routes.chat.kinds")
+	}
 	// A stage moves.
 	chain("[ pass: { note: a } ]", "[ guard, pass: { note: b }, pass: { note: a } ]", "routes.chat.pass")
 	chain("[ pass: { note: a }, pass: { note: b } ]", "[ pass: { note: b }, pass: { note: a } ]", "routes.chat.pass", "routes.chat.pass#2")
 	chain("[ pass, pass ]", "[ pass ]", "routes.chat.pass")
 	chain("[ pass ]", "[ pass, pass ]", "routes.chat.pass")
+	if _, b := reload(t, file("[ pass ]"), file("[ pass, pass ]")); at(b, 0) == at(b, 1) {
+		t.Error("two stages are one")
+	}
 	// What a stage refers to, or holds, counts.
+	stores := func(name string) string {
+		return strings.Replace(file("[ pass: { store: "+name+" } ]"), "answers: { memory: {} }", "answers: { memory: {} }\n  others: { memory: {} }", 1)
+	}
+	f(stores("answers"), stores("others"), both...) // which is just like it
 	chain("[ pass: { store: answers } ]", "[ pass: { store: answers } ]", "routes.chat.pass", "stores.answers")
 	f(file("[ pass: { store: answers } ]"), strings.Replace(file("[ pass: { store: answers } ]"), "memory: {}", "memory: { max: 2KiB }", 1), both...)
 	chain("[ nest: { then: [ pass, guard ] } ]", "[ nest: { then: [ pass, guard: { closed: false } ] } ]", "routes.chat.nest.then.pass")
@@ -161,6 +189,37 @@ func TestCarryOverWithTargets(t *testing.T) {
 	f("[ { provider: one, idle: 5s }, { provider: two, model: big } ]",
 		"providers.one", "providers.two", "routes.chat.nest.each.pass[two/big]")
 	f("[ { provider: two, model: small } ]", "providers.two")
+	f("[ { provider: two, model: big } ]", "providers.two")
+	f("[ { provider: one, first_byte: 5s }, { provider: two, model: big } ]",
+		"providers.one", "providers.two", "routes.chat.nest.each.pass[two/big]")
+}
+
+// A stage that is told of the targets is built again when they are others, also if no chain
+// of it stands in front of them.
+func TestCarryOverTold(t *testing.T) {
+	before := file("[ nest ]")
+	a, b := reload(t, before, strings.Replace(before, ", { provider: two, model: big }", "", 1))
+	if at(a, 0) == at(b, 0) || len(at(b, 0).env.Targets) != 1 {
+		t.Errorf("the stage knows %d targets", len(at(b, 0).env.Targets))
+	}
+}
+
+// A name may look like another's with its model.
+func TestTargetsOfOneName(t *testing.T) {
+	text := func(models string) string {
+		return strings.Replace(strings.Replace(file("[ pass ]"), "two: {", "one/a: {", 1), `"*": [ { provider: one }, { provider: two, model: big } ]`, models, 1)
+	}
+	a, b := reload(t, text("m: [ { provider: one, model: a/b } ]\n  n: [ { provider: one/a, model: b } ]"), text("m: [ { provider: one/a, model: b } ]"))
+	for _, s := range []*config.Snapshot{a, b} {
+		for _, x := range s.Targets {
+			if x.Model == "b" != (x.Provider.(answerer).Text == "two") {
+				t.Errorf("%+v has the provider that says %s", x, x.Provider.(answerer).Text)
+			}
+		}
+	}
+	if len(a.Targets) != 2 || b.Targets[0].Model != "b" {
+		t.Errorf("%d targets, and then model %s", len(a.Targets), b.Targets[0].Model)
+	}
 }
 
 // What is in the files that a component reads counts.

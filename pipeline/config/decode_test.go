@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
 )
 
@@ -54,6 +56,7 @@ func TestDecode(t *testing.T) {
 	f("ratio: 5%", func(k kinds) bool { return k.Ratio == 0.05 })
 	f("ratio: 0.5", func(k kinds) bool { return k.Ratio == 0.5 })
 	f("text: yes, secret: 0123", func(k kinds) bool { return k.Text == "yes" && k.Secret == "0123" })
+	f("text: ééééé", func(k kinds) bool { return k.Text == "ééééé" })
 	f("text: true", func(k kinds) bool { return k.Text == "true" })
 	f("color: red", func(k kinds) bool { return k.Color.name == "red" })
 	f("durations: [1s, 2s]", func(k kinds) bool { return len(k.Durations) == 2 && k.Durations[1] == 2*time.Second })
@@ -73,6 +76,9 @@ func TestDecode(t *testing.T) {
 	f(`wait: "${W}", size: "${S}"`, func(k kinds) bool { return k.Wait == time.Minute && k.Size == 1<<20 }, "W=1m", "S=1MiB")
 	f(`text: "${T}"`, func(k kinds) bool { return k.Text == "[a]" }, "T=[a]")
 	f(`list: [ "${T}" ], maybe: "${N:-}", inner: "${N:-}"`, func(k kinds) bool { return k.Maybe == nil && k.Inner.Name == "me" }, "T=a, b")
+	f(`common: "${http_proxy}${aZ09_z}${A}$$5 $ ${_a9:-$}$"`, func(k kinds) bool { return k.Common == "lmu$$5 $ $$" }, "http_proxy=l", "aZ09_z=m", "A=u")
+	f(`common: "$${A} ${A:+set} ${U:+not}${U:-or }${A:-no}"`, func(k kinds) bool { return k.Common == "${A} set or x" }, "A=x")
+	f(`common: "`+strings.Repeat("${U:-", 8)+"x"+strings.Repeat("}", 8)+`"`, func(k kinds) bool { return k.Common == "x" })
 	// An empty one leaves the default, except for text, which may be empty.
 	f(`wait: "${W:-}", int: "${W:-}", mode: "slow"`, func(k kinds) bool { return k.Wait == time.Second && k.Int == 3 })
 	f(`common: "${W:-}"`, func(k kinds) bool { return k.Common == "" })
@@ -136,7 +142,69 @@ func TestDecodeProblems(t *testing.T) {
 
 	f(`int: "${N}"`, `.int: variable N is not set; set it, or write ${N:-default}`)
 	f(`int: "${N}"`, `.int: "x" is not a whole number`, "N=x")
+	f(`int: "${N.x}"`, `.int: ${N. is not understood; write ${N}, ${N:-default} or ${N:+word}`, "N=x")
+	f(`int: "${N[x}"`, `.int: ${N[ is not understood; write ${N}, ${N:-default} or ${N:+word}`, "N=x")
+	f(`int: "${N"`, `.int: "${" without "}"; write $${ for a literal ${`, "N=x")
+	f(`common: "`+strings.Repeat("${U:-", 9)+"x"+strings.Repeat("}", 9)+`"`, `.common: variables are nested too deeply`)
+	f("text: é", `.text: must be at least 2 characters long`)
+	f(`inner: { name: "${N:-}" }`, `.inner.name: must not be empty`) // its default is not
 	f(`list: "${N}"`, `.list: want a list, as in [ a, b ], not "[a, b]"`, "N=[a, b]")
+}
+
+// bare has no settings.
+type bare struct{}
+
+func (c bare) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
+	return &stage{born(env), c}, nil
+}
+
+// needy needs what may be zero, and its Validate may panic.
+type needy struct {
+	// On may be false.
+	On bool `yaml:"on" check:"required"`
+	// N may be 0.
+	N int `yaml:"n" check:"required"`
+	// U may be 0.
+	U uint `yaml:"u" check:"required"`
+	// F may be 0.
+	F float64 `yaml:"f" check:"required"`
+	// Panics makes Validate panic.
+	Panics bool `yaml:"panics"`
+}
+
+func (c needy) Validate() error {
+	if c.Panics {
+		panic("as asked")
+	}
+	return nil
+}
+
+func (c needy) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
+	return &stage{born(env), c}, nil
+}
+
+func TestRequired(t *testing.T) {
+	reg := append(config.Registry{
+		config.Define[pipeline.Handler]("bare", bare{}, ""),
+		config.Define[pipeline.Handler]("needy", needy{N: 1}, ""),
+	}, registry...)
+	f := func(chain, want string) {
+		t.Helper()
+		got := ""
+		if ps, ok := errors.AsType[config.Problems](config.Check(source(file(chain)), reg)); ok {
+			got = strings.TrimPrefix(ps[0].Path, "routes[0].chain[0]") + ": " + ps[0].Msg
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", chain, got, want)
+		}
+	}
+	f("[ bare ]", "")
+	f("[ bare: {} ]", "")
+	f("[ bare: { x: 1 } ]", `.bare: unknown setting "x"; there are none`)
+	f("[ needy: { on: false, n: 0, u: 0, f: 0 } ]", "")
+	f("[ needy: { u: 0, f: 0, on: false } ]", "")
+	f("[ needy: { on: false, n: 0, u: 0 } ]", `.needy: missing required setting "f"`)
+	f("[ needy: { on: false, n: 0, u: 0, f: 0, panics: true } ]", ".needy: panic: as asked")
 }
 
 // Defaults are copied, so that neither a file nor a component can change them

@@ -110,9 +110,7 @@ func (x *expander) variable(out *strings.Builder, depth int) error {
 		if instead == (value != "") {
 			return x.text(out, depth+1)
 		}
-		if !instead {
-			out.WriteString(value)
-		}
+		out.WriteString(value) // of :+ there is none
 		// The word is not wanted, so a variable in it need not be set.
 		skip := expander{rest: x.rest, getenv: anySet}
 		err := skip.text(new(strings.Builder), depth+1)

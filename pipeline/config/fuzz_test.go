@@ -47,9 +47,9 @@ func FuzzLoad(f *testing.F) {
 		if !errors.As(err, &ps) || len(ps) == 0 {
 			t.Fatalf("not Problems: %v", err)
 		}
-		lines := strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
+		lines := strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text), "\n")
 		for _, p := range ps {
-			if p.Line < 1 || p.Line > len(lines) || p.Col < 1 || p.Col > utf8.RuneCountInString(strings.TrimRight(lines[p.Line-1], "\r"))+1 {
+			if p.Line < 1 || p.Line > len(lines) || p.Col < 1 || p.Col > utf8.RuneCountInString(lines[p.Line-1])+1 {
 				t.Errorf("outside of the file's %d lines: %v", len(lines), p)
 			}
 			if p.Msg == "" || strings.ContainsAny(p.Error(), "\n\r") {

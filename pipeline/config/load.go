@@ -57,8 +57,8 @@ func newLoader(src Source, reg Registry, log *slog.Logger) *loader {
 	if l.getenv == nil {
 		l.getenv = func(string) (string, bool) { return "", false }
 	}
-	for line := range bytes.Lines(src.Data) {
-		l.lines = append(l.lines, utf8.RuneCount(bytes.TrimRight(line, "\r\n")))
+	for line := range bytes.Lines(unbroken(src.Data)) {
+		l.lines = append(l.lines, utf8.RuneCount(bytes.TrimRight(line, "\n")))
 	}
 	if len(l.lines) == 0 {
 		l.lines = []int{0}

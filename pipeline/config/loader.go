@@ -21,6 +21,7 @@ type loader struct {
 	getenv   func(string) (string, bool)
 	problems Problems
 	secrets  []string // values that no problem may show
+	long     []string // values that a problem shows the beginning of
 	off      bool     // within an entry that is switched off
 	// declaring is the provider or store that is being read, "" for none.
 	declaring string
@@ -136,19 +137,30 @@ func (l *loader) roots() []*compiled {
 // finish returns the problems as they are shown: in order, within the file, and
 // without a secret.
 func (l *loader) finish() Problems {
-	var hide []string
+	var hide, cut []string
+	// Of two that begin alike, the longer one is looked for first.
+	slices.SortFunc(l.secrets, func(a, b string) int { return len(b) - len(a) })
 	for _, secret := range l.secrets {
 		if len(secret) >= 4 { // a shorter one would mask half of what is said
-			hide = append(hide, secret, masked, strings.Trim(strconv.Quote(secret), `"`), masked)
+			quoted := strconv.Quote(secret)
+			hide = append(hide, secret, masked, quoted[1:len(quoted)-1], masked)
 		}
 	}
 	mask := strings.NewReplacer(hide...)
+	for i, value := range l.long { // masked first: the beginning of a secret is not the secret
+		short := []rune(mask.Replace(value))
+		if len(short) > maxShown {
+			short = append(short[:maxShown], '…')
+		}
+		cut = append(cut, placeOf(i), strconv.Quote(string(short)))
+	}
+	shorten := strings.NewReplacer(cut...)
 	ps := l.problems.tidy()
 	for i := range ps {
 		p := &ps[i]
 		p.Line = min(max(p.Line, 1), len(l.lines))
 		p.Col = min(max(p.Col, 1), l.lines[p.Line-1]+1)
-		p.Msg = mask.Replace(p.Msg)
+		p.Msg = mask.Replace(shorten.Replace(p.Msg))
 	}
 	return ps
 }

@@ -12,6 +12,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
+// unbroken has every line of data end as YAML has it end, whatever the system it was
+// written on, so that all who count lines count the same.
+func unbroken(data []byte) []byte {
+	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
+	return bytes.ReplaceAll(data, []byte("\r"), []byte("\n"))
+}
+
 // unprintable finds the first byte that cannot be in a file, of which the YAML
 // parser would not tell the place.
 func unprintable(data []byte) (line, col int, what string) {
@@ -24,12 +31,12 @@ func unprintable(data []byte) (line, col int, what string) {
 		switch {
 		case r == utf8.RuneError && size == 1:
 			return line, col, fmt.Sprintf("byte 0x%02x is not UTF-8", data[i])
-		case r < ' ' && r != '\n' && r != '\r' && r != '\t', r == 0x7f, r >= 0x80 && r < 0xa0 && r != 0x85:
+		case r < ' ' && r != '\n' && r != '\t', r == 0x7f, r >= 0x80 && r < 0xa0 && r != 0x85:
 			return line, col, fmt.Sprintf("control character %U; remove it", r)
 		}
 		i += size
 		col++
-		if r == '\n' || r == '\r' && (i == len(data) || data[i] != '\n') {
+		if r == '\n' {
 			line, col = line+1, 1
 		}
 	}

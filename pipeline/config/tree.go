@@ -86,6 +86,7 @@ func parse(file string, data []byte) (root *node, problems Problems) {
 		p.problem(1, 1, "", "the file has %d bytes; at most %s are read", len(data), Size(maxFile))
 		return nil, p.problems
 	}
+	data = unbroken(data)
 	if line, col, what := unprintable(data); what != "" {
 		p.problem(line, col, "", "%s", what)
 		return nil, p.problems

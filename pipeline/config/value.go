@@ -4,6 +4,8 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -162,7 +164,14 @@ func (l *loader) unquoted(n *node) bool {
 	return !n.quoted || n.expanded != nil && n.expanded.used
 }
 
-// show returns a value as a problem may show it.
+// maxShown is how much of a value a problem shows, in characters.
+const maxShown = 60
+
+// placeOf stands for a long value until all secrets are known. No file and no variable
+// holds the character.
+func placeOf(long int) string { return fmt.Sprintf("\x00%d\x00", long) }
+
+// show returns a value as a problem may show it, once finish has hidden what is secret.
 func (l *loader) show(n *node, t reflect.Type) string {
 	switch {
 	case n.kind != scalar:
@@ -176,10 +185,14 @@ func (l *loader) show(n *node, t reflect.Type) string {
 	if n.expanded != nil && n.expanded.err == nil {
 		text = n.expanded.text
 	}
-	if utf8.RuneCountInString(text) > 60 {
-		text = string([]rune(text)[:60]) + "…"
+	if utf8.RuneCountInString(text) > maxShown {
+		i := slices.Index(l.long, text)
+		if i < 0 {
+			i, l.long = len(l.long), append(l.long, text)
+		}
+		return placeOf(i)
 	}
-	return fmt.Sprintf("%q", text)
+	return strconv.Quote(text)
 }
 
 func (k kind) String() string {

@@ -50,7 +50,7 @@ func check(query string, allowed []string) error {
 }
 
 // The words that begin a clause that is no read, wherever they stand.
-var refused = []string{"create", "delete", "detach", "foreach", "insert", "load", "merge", "remove", "set", "use"}
+var refused = []string{"create", "delete", "foreach", "insert", "load", "merge", "remove", "set", "use"}
 
 // The words that begin a command. It is one only as the first of a query: a
 // variable may well be called start, or profile.
@@ -76,10 +76,10 @@ func judge(all []token, i, begin int, allowed []string) error {
 	}
 	lower := strings.ToLower(t.text)
 	if lower == "call" {
-		return procedure(all[i+1:], allowed)
+		return procedure(all, i+1, allowed)
 	}
 	if slices.Contains(refused, lower) || i == begin && slices.Contains(commands, lower) || batches(all, i) {
-		return fmt.Errorf("the query may only read, and %s does more", strings.ToUpper(lower))
+		return fmt.Errorf("the query may only read, and %s does more; a name of that kind belongs in backticks", strings.ToUpper(lower))
 	}
 	return nil
 }
@@ -91,7 +91,7 @@ func first(all []token) int {
 	for i < len(all) {
 		t := all[i]
 		switch {
-		case t.kind == word && i+2 < len(all) && all[i+1].is("="):
+		case at(all, i+1).is("="):
 			i += 3
 		case t.kind == literal, t.is("."), t.isWord("explain"), t.isWord("cypher"):
 			i++
@@ -105,55 +105,58 @@ func first(all []token) int {
 // batches reports whether the i-th token is the last word of "IN TRANSACTIONS"
 // or "IN 3 CONCURRENT TRANSACTIONS".
 func batches(all []token, i int) bool {
-	return i > 0 && all[i].isWord("transactions") && (all[i-1].isWord("in") || all[i-1].isWord("concurrent"))
+	before := at(all, i-1)
+	return all[i].isWord("transactions") && (before.isWord("in") || before.isWord("concurrent"))
 }
 
 // isName reports whether the i-th token can only be a name: of a variable, a
 // property, a label, a parameter, or a key of a map.
 func isName(all []token, i int) bool {
-	if i == 0 {
-		return false
-	}
-	switch before := all[i-1]; {
+	switch before := at(all, i-1); {
 	case before.is("$"), before.is(":"):
 		return true
 	case before.is("{"):
-		return i+1 < len(all) && all[i+1].is(":")
+		return at(all, i+1).is(":")
 	case before.is("("), before.is("["), before.is(","), before.is("|"), before.is("&"), before.is("!"):
 		// No clause begins there, but for one within FOREACH, which is refused itself.
-		// Which procedures are called nothing else tells, so there is no doubt about CALL.
-		return !all[i].isWord("call") || before.is(",") && i+1 < len(all) && all[i+1].is(":")
+		// Which procedures are called nothing else tells, so CALL is one but in front of a
+		// colon, as in (call:Station) and {a: 1, call: 2}.
+		return !all[i].isWord("call") || at(all, i+1).is(":")
 	case before.is("."):
 		// Not what follows a number with a bare point, as in "RETURN 1.".
-		return i > 1 && (all[i-2].kind == word || all[i-2].is(")") || all[i-2].is("]") || all[i-2].is("}"))
+		owner := at(all, i-2)
+		return owner.kind == word || owner.is(")") || owner.is("]") || owner.is("}")
 	}
 	return false
 }
 
 // procedure judges what follows CALL: a subquery, or a procedure's name.
-func procedure(rest []token, allowed []string) error {
-	if len(rest) > 0 && (rest[0].is("{") || rest[0].is("(")) {
+func procedure(all []token, i int, allowed []string) error {
+	if next := at(all, i); next.is("{") || next.is("(") {
 		return nil
 	}
-	name, _ := dotted(rest)
+	name, _ := dotted(all, i)
+	if name == "" {
+		return errors.New("CALL calls nothing here; a name of that kind belongs in backticks")
+	}
 	if !slices.Contains(allowed, strings.ToLower(name)) {
 		return fmt.Errorf("the procedure %.100q may not be called here", name)
 	}
 	return nil
 }
 
-// dotted joins a name with dots.
-func dotted(rest []token) (name string, n int) {
+// dotted joins a name with dots that begins with the i-th token, and says where it ends.
+func dotted(all []token, i int) (name string, end int) {
 	var b strings.Builder
-	for n < len(rest) && rest[n].kind == word {
-		b.WriteString(rest[n].text)
-		if n++; n >= len(rest) || !rest[n].is(".") {
+	for at(all, i).kind == word {
+		b.WriteString(all[i].text)
+		if i++; !at(all, i).is(".") {
 			break
 		}
 		b.WriteByte('.')
-		n++
+		i++
 	}
-	return b.String(), n
+	return b.String(), i
 }
 
 // The namespaces whose functions compute and do nothing else. Functions without
@@ -163,15 +166,15 @@ var pure = []string{"date", "datetime", "duration", "localdatetime", "localtime"
 // function reports whether the i-th token begins a name with dots that is
 // called as a function.
 func function(all []token, i int) bool {
-	if i > 0 && (all[i-1].is(".") || all[i-1].is("$") || all[i-1].isWord("call")) {
+	if before := at(all, i-1); before.is(".") || before.isWord("call") {
 		return false
 	}
-	_, n := dotted(all[i:])
-	return n > 1 && i+n < len(all) && all[i+n].is("(")
+	_, end := dotted(all, i)
+	return end > i+1 && at(all, end).is("(")
 }
 
 func call(all []token, i int) error {
-	name, _ := dotted(all[i:])
+	name, _ := dotted(all, i)
 	space, _, _ := strings.Cut(name, ".")
 	if !slices.Contains(pure, strings.ToLower(space)) {
 		return fmt.Errorf("the function %.100q may not be called here", name)

@@ -14,19 +14,11 @@ func Loops(query string) bool {
 		case t.is("~"), // =~
 			t.is("[") && !detail(all, i) && !position(all, i),
 			t.is("{") && !block(all, i),
-			t.kind == word && at(all, i+1).is("(") && walks(t):
+			at(all, i+1).is("(") && walks(t):
 			return true
 		}
 	}
 	return false
-}
-
-// at is the i-th token, or none.
-func at(all []token, i int) token {
-	if i < 0 || i >= len(all) {
-		return token{}
-	}
-	return all[i]
 }
 
 // walks reports whether a function goes through a list, or makes one of any length.

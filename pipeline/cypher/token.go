@@ -30,20 +30,31 @@ func (t token) isWord(s string) bool {
 	return t.kind == word && !t.quoted && strings.EqualFold(t.text, s)
 }
 
+// at is the i-th token, or where there is none a symbol without text.
+func at(all []token, i int) token {
+	if i < 0 || i >= len(all) {
+		return token{kind: symbol}
+	}
+	return all[i]
+}
+
 var (
 	errEscape   = errors.New(`the query holds a \u escape, which may stand for anything; pass the text as a parameter`)
 	errText     = errors.New("the query holds a string that does not end")
 	errName     = errors.New("the query holds a name in backticks that does not end")
 	errComment  = errors.New("the query holds a comment that does not end")
+	errDollar   = errors.New("the query holds a $ right behind a name or a value; put a space in front of a parameter, and a name with a $ into backticks")
 	errEncoding = errors.New("the query is not valid UTF-8, or holds a control character")
 )
 
 // tokens takes a query apart. What readers of the language could disagree about
 // is an error: databases replace \u escapes before they look for quotes, some
-// everywhere, so nobody can tell what a query with one means.
+// everywhere, so nobody can tell what a query with one means. A $ right behind a
+// word is a part of it in Cypher 5, so that what follows may be a clause, and begins
+// a parameter in Cypher 25.
 func tokens(q string) ([]token, error) {
 	var all []token
-	if !utf8.ValidString(q) || strings.ContainsFunc(q, control) {
+	if strings.ContainsFunc(q, control) {
 		return nil, errEncoding
 	}
 	if strings.Contains(q, `\u`) || strings.Contains(q, `\U`) {
@@ -54,16 +65,21 @@ func tokens(q string) ([]token, error) {
 		if err != nil {
 			return nil, err
 		}
-		if n > 0 && (t.text != "" || t.quoted || t.kind == literal) {
-			all = append(all, t)
-		}
 		q = q[n:]
+		if t.text == "" && !t.quoted {
+			continue // white space, or a comment
+		}
+		if strings.HasPrefix(q, "$") && !t.quoted && t.kind != symbol {
+			return nil, errDollar
+		}
+		all = append(all, t)
 	}
 	return all, nil
 }
 
+// control reports what no query needs. A byte that is not UTF-8 reads as RuneError.
 func control(r rune) bool {
-	return r < ' ' && r != '\n' && r != '\r' && r != '\t' && r != '\f' || r == 0x7f || r == 0x2028 || r == 0x2029 || r == utf8.RuneError || unicode.Is(unicode.Cf, r)
+	return unicode.IsControl(r) && r != '\n' && r != '\r' && r != '\t' && r != '\f' || r == 0x2028 || r == 0x2029 || r == utf8.RuneError || unicode.Is(unicode.Cf, r)
 }
 
 // next reads one token off q and returns how long it is. White space and
@@ -88,7 +104,7 @@ func next(q string) (t token, n int, err error) {
 		return text(q)
 	case r == '`':
 		return name(q)
-	case unicode.IsLetter(r) || r == '_' || unicode.Is(unicode.Pc, r):
+	case unicode.In(r, unicode.L, unicode.Nl, unicode.Pc):
 		n = strings.IndexFunc(q, func(r rune) bool { return !inWord(r) })
 		if n < 0 {
 			n = len(q)
@@ -112,10 +128,10 @@ func digits(q string) int {
 	return n
 }
 
-// inWord reports whether r goes on a word. Marks and currency signs do in the
-// language, but for the sign of parameters.
+// inWord reports whether r goes on a word. Currency signs do in the language; for the
+// sign of parameters see tokens.
 func inWord(r rune) bool {
-	return unicode.IsLetter(r) || unicode.IsDigit(r) || r == '_' || unicode.Is(unicode.Pc, r) || unicode.IsMark(r)
+	return r != '$' && unicode.In(r, unicode.L, unicode.Nl, unicode.Pc, unicode.Nd, unicode.M, unicode.Sc)
 }
 
 // text reads a string. A backslash takes away the meaning of what follows it.

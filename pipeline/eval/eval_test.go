@@ -31,6 +31,8 @@ func TestScore(t *testing.T) {
 	f("1 2 3 4 5 6 7 8 9 a b", "a b c", Scores{0, 0, 1.0 / 3, 0, 0.289065 / (1.63093 + 0.5)}) // 1/log2 11
 	f("1 2 3 4 5 6 7 8 9 10 a", "a", Scores{})
 	f("", "a", Scores{})
+	f("a", "", Scores{}) // and no division by nothing
+	f("1 2 3 4 5 6 7 8 9 10", "1 2 3 4 5 6 7 8 9 10 11 12", Scores{2.0 / 12, 5.0 / 12, 10.0 / 12, 0, 1})
 }
 
 func TestRanking(t *testing.T) {
@@ -151,6 +153,28 @@ func TestLoad(t *testing.T) {
 		Documents: []ingest.Document{{ID: "00000", Text: "a", Whole: true}, {ID: "00001", Text: "b", Whole: true}},
 	})
 
+	fsys["d/DRCD_dev.json"].Data = append([]byte("\uFEFF"), fsys["d/DRCD_dev.json"].Data...)
+	if _, err := Load(fsys, "d", "", true); err != nil {
+		t.Error(err)
+	}
+	g("own", "drcd", "DRCD_*.json")
+	g("d", "musik", "its format is not told")
+	// A supporting paragraph that stands twice is one document, and triples may be missing, but not broken.
+	fsys["m/musique_x.json"].Data = []byte(`[{"question":"Q","paragraphs":[{"title":"T","paragraph_text":"one","is_supporting":true},{"title":"T","paragraph_text":"one","is_supporting":true}]}]`)
+	musique := Set{
+		Name: "musique_x", Questions: []Question{{"Q", []string{"00001"}}},
+		Documents: []ingest.Document{{ID: "00000", Title: "T", Text: "two", Whole: true}, {ID: "00001", Title: "T", Text: "one", Whole: true}},
+	}
+	f("m", "", musique)
+	fsys["m/openie_x.json"].Data = []byte(`{"docs":[{`)
+	g("m", "", "triples: unexpected EOF")
+	delete(fsys, "m/openie_x.json")
+	if set, err := Load(fsys, "m/musique_x.json", "", true); err != nil || set.Triples != nil || len(set.Questions) != 1 {
+		t.Errorf("%+v, %v", set, err)
+	}
+	delete(fsys, "m/musique_x.json")
+	g("m", "", "read m/musique_x.json: ")
+
 	// Whatever an editor makes of the file.
 	long := strings.Repeat("long ", 1<<18)
 	fsys["own/questions.jsonl"].Data = []byte("\uFEFF{\"question\":\"Where?\",\"gold\":[\"a.md\",\"a\",\"a.md\"]}\r\n\r\n{\"question\":\"" + long + "\",\"gold\":[\"a\"],\"note\":1}")
@@ -159,4 +183,13 @@ func TestLoad(t *testing.T) {
 	if diff := cmp.Diff([]string{"a"}, own.Unknown()); diff != "" {
 		t.Error(diff)
 	}
+	// A file of questions may have any name, and is no document itself.
+	fsys["own/more.jsonl"] = &fstest.MapFile{Data: []byte("{\"question\":\"More?\",\"gold\":[\"b/c.txt\"]}")}
+	if set, err := Load(fsys, "own/more.jsonl", "", false); err != nil || set.Name != "more" || set.Questions[0].Text != "More?" {
+		t.Errorf("%+v, %v", set, err)
+	}
+	delete(fsys, "own/more.jsonl")
+	fsys["own/bad.md"] = &fstest.MapFile{Data: []byte("\xff\xfe\x00\xd8")}
+	g("own", "", "bad.md")
+	delete(fsys, "own/bad.md")
 }

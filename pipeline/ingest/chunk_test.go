@@ -68,6 +68,66 @@ func TestSplitMarkdown(t *testing.T) {
 	}
 }
 
+// What a heading is, and what code.
+func TestSplitHeadings(t *testing.T) {
+	f := func(s Splitter, text string, want ...string) {
+		t.Helper()
+		var got []string
+		for _, p := range s.Split(text) {
+			got = append(got, p.Heading+"|"+text[p.Start:p.End])
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%q: %s", text, diff)
+		}
+	}
+	f(Splitter{Size: 9, Markup: true}, "```\naaaa\nbbbb\ncccc cccc\ndddd\n```\n", "|```\naaaa", "|bbbb", "|cccc cccc", "|dddd\n```")
+	f(Splitter{Size: 14, Markup: true}, "~~~\naa\n\nbb\n~~~\nText.", "|~~~\naa\n\nbb\n~~~", "|Text.")
+	f(Splitter{Size: 0, Overlap: -1}, "ab", "|a", "|b")
+	f(Splitter{Size: 6, Overlap: 9}, "A. B. C. D.", "|A. B.", "|C. D.")
+	f(Splitter{Size: 12, Overlap: 6, Markup: true}, "Aa. Bb.\n# C\nDd. Ee. Ff.", "|Aa. Bb.", "|# C\nDd. Ee.", "C|Ee. Ff.")
+
+	// The headings that what comes behind stands under.
+	under := func(markup bool, text, want string) {
+		t.Helper()
+		text += "\n\n" + strings.Repeat("x", 20)
+		spans := Splitter{Size: 20, Markup: markup}.Split(text)
+		if got := spans[len(spans)-1].Heading; got != want {
+			t.Errorf("%q: under %q, want %q", text, got, want)
+		}
+	}
+	under(true, "# A\n###### F\n###### G\n", "A > G")
+	under(true, "# A\n####### G", "A")
+	under(true, "#A", "")
+	under(true, "#", "")
+	under(true, "#\tTab", "Tab")
+	under(true, "# A ##", "A")
+	under(true, "# A\t# \t", "A")
+	under(true, "# C#", "C#")
+	under(true, "   # A", "A")
+	under(true, "    # A", "")
+	under(true, "## A\n# B\n### C\n## D\n", "B > D")
+	under(true, "``\n# A", "A")
+	under(true, "```a`b\n# A", "A")
+	under(true, "``` a\n# A", "")
+	under(true, "~~~\n```\n# A\n~~~~ \n# B", "B")
+	under(true, "````\n```\n# A\n```` x\n# B\n````", "")
+	under(true, "```\n# A\n```\n# B", "B")
+	under(true, "A\n===", "A")
+	under(true, "A\n  --- ", "A")
+	under(true, "A\n    ---", "")
+	under(true, "a\nb\n===", "")
+	under(true, "\n\nA\n=", "A")
+	under(true, "a\n\nA\n-", "A")
+	under(true, "A\n\n===", "")
+	under(true, "===", "")
+	under(true, "    c\n---", "")
+	under(true, "> q\n---", "")
+	under(true, "1) i\n---", "")
+	under(true, "| a\n---", "")
+	under(true, "1984\n---", "1984")
+	under(false, "# A\n\nB\n===", "")
+}
+
 // FuzzSplit: chunks cover everything but white space, in order, within bounds,
 // and cut no character.
 func FuzzSplit(f *testing.F) {

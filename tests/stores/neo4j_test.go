@@ -519,6 +519,8 @@ func testQueries(t *testing.T, s *neo4j.Store) {
 		"SHOW TRANSACTIONS", "SHOW SETTINGS", "TERMINATE TRANSACTIONS 'a'", "CALL dbms.listConfig()", "CALL db.clearQueryCaches()", "USE system RETURN 1", "PROFILE CREATE (n)", "PROFILE RETURN 1",
 		"MATCH (e:Entity)-[*]-(x) RETURN x", "MATCH (e:Entity)-[*2..]-(x) RETURN x", "MATCH ()-[r]->() RETURN r", "UNWIND [1] AS i CALL (i) { CREATE (n) } IN TRANSACTIONS RETURN 1",
 		"CALL db.prepareForReplanning()", "MATCH (e:Entity) FOREACH (i IN [1] | SET e.x = i)", "RETURN 1; CREATE (n)", "MATCH p = shortestPath((a:Person)-[*]-(b:Entity)) RETURN p",
+		// What follows n$ is no parameter.
+		"UNWIND [1] AS n$ CALL db.propertyKeys() YIELD propertyKey RETURN propertyKey", "MATCH (n$:Entity) WITH n$ SET n$.x = 1",
 		// In the first of two branches.
 		"MATCH (e:Entity)-[*]-(x) WITH count(x) AS n MATCH (m:Person) RETURN m, n", "MATCH (n) WITH count(n.norm) AS n MATCH (m:Person) RETURN m, n", "MATCH ()-[r]->() WITH collect(r) AS n MATCH (m:Person) RETURN m, n",
 		"MATCH (n) RETURN n UNION MATCH (n:Person) RETURN n", "MATCH (n) CALL (n) { RETURN 1 AS one } RETURN n, one",
