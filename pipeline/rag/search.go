@@ -89,16 +89,18 @@ func (s *Searcher) Search(ctx context.Context, q SearchQuery) (Found, error) {
 		return vectors[0], nil
 	})
 	if q.Mode == Hybrid {
-		found, err := s.together(ctx, q, question)
-		if err == nil || pipeline.FaultOfError(err) == pipeline.OverloadFault {
+		found, asked, err := s.together(ctx, q, question)
+		if err == nil || asked && pipeline.FaultOfError(err) == pipeline.OverloadFault {
 			return found, err
 		}
 	}
 	return s.apart(ctx, q, question)
 }
 
-// together makes one call of both legs, which sees the collection at one moment.
-func (s *Searcher) together(ctx context.Context, q SearchQuery, question *Leg[[]float32]) (found Found, err error) {
+// together makes one call of both legs, which sees the collection at one moment. It reports
+// whether the store was asked: what has too much to do may be the embedder, whom the words
+// do not need.
+func (s *Searcher) together(ctx context.Context, q SearchQuery, question *Leg[[]float32]) (found Found, asked bool, err error) {
 	within := patience
 	if end, ok := ctx.Deadline(); ok {
 		within = min(within, time.Until(end)/2)
@@ -107,16 +109,16 @@ func (s *Searcher) together(ctx context.Context, q SearchQuery, question *Leg[[]
 	defer stop()
 	vector, embedding, err := question.Wait(ctx)
 	if err != nil {
-		return found, err
+		return found, false, err
 	}
 	both := Start(&s.Legs, whole(ctx, func() (pipeline.Legs, error) { return s.legs(ctx, q, vector, q.Text) }))
 	legs, took, err := both.Wait(ctx)
 	if err != nil {
-		return found, err
+		return found, true, err
 	}
 	found.Stages = []pipeline.StageTime{{Stage: "embed", Took: embedding}, {Stage: "vector", Took: took}, {Stage: "sparse", Took: took}}
 	found.Passages = s.Fusion.Fuse(similar(legs.Dense, q.Threshold), legs.Sparse, q.Keep)
-	return found, nil
+	return found, true, nil
 }
 
 // apart makes a call for each leg, beside each other.

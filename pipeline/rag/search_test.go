@@ -195,6 +195,9 @@ func TestSearchTogether(t *testing.T) {
 		"dense sparse", "p0 p2 p1 [] <nil>", 70*ms)
 	f("no vector comes", func(_ *ragtest.Store, e *ragtest.Embedder) { e.Err = errors.New("down") },
 		"sparse", "p0 p1 [dense:error] <nil>", 0)
+	f("the embedder has too much to do", func(_ *ragtest.Store, e *ragtest.Embedder) {
+		e.Err = &pipeline.Error{Status: 429, Code: "upstream_error", Fault: pipeline.OverloadFault, Err: errors.New("full")}
+	}, "sparse", "p0 p1 [dense:error] <nil>", 0)
 	f("too much to do", func(s *ragtest.Store, _ *ragtest.Embedder) {
 		s.Fail["dense"] = &pipeline.Error{Status: 503, Code: "overloaded", Fault: pipeline.OverloadFault, Err: errors.New("full")}
 	}, "dense+sparse", " [] overloaded: full", 0)
