@@ -89,34 +89,65 @@ func (s *Searcher) Search(ctx context.Context, q SearchQuery) (Found, error) {
 		return vectors[0], nil
 	})
 	if q.Mode == Hybrid {
-		found, err := s.together(ctx, q, question)
-		if err == nil || pipeline.FaultOfError(err) == pipeline.OverloadFault {
-			return found, err
-		}
+		return s.together(ctx, q, question)
 	}
 	return s.apart(ctx, q, question)
 }
 
-// together makes one call of both legs, which sees the collection at one moment.
-func (s *Searcher) together(ctx context.Context, q SearchQuery, question *Leg[[]float32]) (found Found, err error) {
+// together makes one call of both legs, which sees the collection at one moment, and has
+// each leg asked for alone where that fails. A call that is late goes on beside those: it
+// may be the first that is over, and is, where the store is as slow for all.
+func (s *Searcher) together(ctx context.Context, q SearchQuery, question *Leg[[]float32]) (Found, error) {
 	within := patience
 	if end, ok := ctx.Deadline(); ok {
 		within = min(within, time.Until(end)/2)
 	}
-	ctx, stop := context.WithTimeout(ctx, within)
+	half, stop := context.WithTimeout(ctx, within)
 	defer stop()
-	vector, embedding, err := question.Wait(ctx)
-	if err != nil {
-		return found, err
+	vector, embedding, err := question.Wait(half)
+	if err != nil { // also of an embedder with too much to do: the words do not need it
+		return s.apart(ctx, q, question)
 	}
 	both := Start(&s.Legs, whole(ctx, func() (pipeline.Legs, error) { return s.legs(ctx, q, vector, q.Text) }))
-	legs, took, err := both.Wait(ctx)
-	if err != nil {
-		return found, err
+	select {
+	case <-both.done:
+		if both.err != nil && pipeline.FaultOfError(both.err) != pipeline.OverloadFault {
+			return s.apart(ctx, q, question)
+		}
+	case <-half.Done():
+		rest, leave := context.WithCancel(ctx)
+		defer leave()
+		parts := Start(&s.Legs, func() (Found, error) { return s.apart(rest, q, question) })
+		if !first(ctx, both, parts) {
+			return parts.value, parts.err
+		}
 	}
-	found.Stages = []pipeline.StageTime{{Stage: "embed", Took: embedding}, {Stage: "vector", Took: took}, {Stage: "sparse", Took: took}}
-	found.Passages = s.Fusion.Fuse(similar(legs.Dense, q.Threshold), legs.Sparse, q.Keep)
-	return found, nil
+	if both.err != nil {
+		return Found{}, both.err
+	}
+	return Found{
+		Passages: s.Fusion.Fuse(similar(both.value.Dense, q.Threshold), both.value.Sparse, q.Keep),
+		Stages:   []pipeline.StageTime{{Stage: "embed", Took: embedding}, {Stage: "vector", Took: both.took}, {Stage: "sparse", Took: both.took}},
+	}, nil
+}
+
+// first waits for the one call or for those of each leg, and reports whether the one is the
+// first to find something. Where either fails, the other counts.
+func first(ctx context.Context, one *Leg[pipeline.Legs], parts *Leg[Found]) bool {
+	select {
+	case <-one.done:
+		if one.err == nil {
+			return true
+		}
+		<-parts.done
+		return false
+	case <-parts.done:
+		if parts.err == nil {
+			return false
+		}
+		_, _, err := one.Wait(ctx)
+		return err == nil
+	}
 }
 
 // apart makes a call for each leg, beside each other.

@@ -189,15 +189,55 @@ func TestSearchTogether(t *testing.T) {
 		"dense+sparse", "p0 p2 p1 [] <nil>", 49*ms)
 	f("one leg is late", func(s *ragtest.Store, _ *ragtest.Embedder) { s.Delay["sparse"] = time.Second },
 		"dense dense+sparse sparse", "p2 p0 [sparse:timeout] <nil>", 100*ms)
+	f("the store is late for all", func(s *ragtest.Store, _ *ragtest.Embedder) { s.Delay["dense"], s.Delay["sparse"] = 70*ms, 70*ms },
+		"dense dense+sparse sparse", "p0 p2 p1 [] <nil>", 70*ms)
+	f("it fails late", func(s *ragtest.Store, _ *ragtest.Embedder) {
+		s.Delay["dense"], s.Delay["sparse"], s.Fail["dense"] = 70*ms, 20*ms, errors.New("down")
+	}, "dense dense+sparse sparse", "p0 p1 [dense:timeout] <nil>", 100*ms)
 	f("one leg is broken", func(s *ragtest.Store, _ *ragtest.Embedder) { s.Fail["dense"] = errors.New("down") },
 		"dense dense+sparse sparse", "p0 p1 [dense:error] <nil>", 0)
 	f("the vector comes late", func(_ *ragtest.Store, e *ragtest.Embedder) { e.Delay = 70 * ms },
 		"dense sparse", "p0 p2 p1 [] <nil>", 70*ms)
 	f("no vector comes", func(_ *ragtest.Store, e *ragtest.Embedder) { e.Err = errors.New("down") },
 		"sparse", "p0 p1 [dense:error] <nil>", 0)
+	f("the embedder has too much to do", func(_ *ragtest.Store, e *ragtest.Embedder) {
+		e.Err = &pipeline.Error{Status: 429, Code: "upstream_error", Fault: pipeline.OverloadFault, Err: errors.New("full")}
+	}, "sparse", "p0 p1 [dense:error] <nil>", 0)
 	f("too much to do", func(s *ragtest.Store, _ *ragtest.Embedder) {
 		s.Fail["dense"] = &pipeline.Error{Status: 503, Code: "overloaded", Fault: pipeline.OverloadFault, Err: errors.New("full")}
 	}, "dense+sparse", " [] overloaded: full", 0)
+}
+
+// alone is a store that fails all but calls of both legs.
+type alone struct{ *ragtest.Store }
+
+func (s alone) Search(ctx context.Context, q pipeline.SearchQuery) (pipeline.Legs, error) {
+	if q.Vector == nil || q.Text == "" {
+		return pipeline.Legs{}, errors.New("full")
+	}
+	return s.Store.Search(ctx, q)
+}
+
+// A call that is late is waited for where nothing else has come of it.
+func TestSearchLate(t *testing.T) {
+	f := func(took, delay time.Duration, want string) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			st := store()
+			st.Delay["dense"] = delay
+			s := &rag.Searcher{Store: alone{st}, Embedder: embedder(), Fusion: rag.Fusion{K: 60, Dense: 1, Sparse: 1}}
+			ctx, stop := context.WithTimeout(t.Context(), 100*ms)
+			defer stop()
+			began := time.Now()
+			found, err := s.Search(ctx, rag.SearchQuery{Tenant: "t", Collection: "c", Text: "red apples", Prefetch: 2, Keep: 3})
+			if got := fmt.Sprintf("%s %v %v", ids(found.Passages), found.Degraded, err != nil); got != want || time.Since(began) != took {
+				t.Errorf("%v: got %s after %v, want %s after %v", delay, got, time.Since(began), want, took)
+			}
+			_ = s.Close()
+		})
+	}
+	f(70*ms, 70*ms, "p0 p2 p1 [] false")
+	f(100*ms, time.Second, " [] true")
 }
 
 func TestRank(t *testing.T) {

@@ -150,5 +150,5 @@ func (s *Store) rehearse(ctx context.Context) {
 	if err := s.hop(ctx, &x, map[string]float64{"a": 1}); err != nil {
 		return
 	}
-	_ = s.read(ctx, "link", linkByText, row{"q": terms("", "a"), "tenant": "", "k": 1}, func(cells) {})
+	_ = s.read(ctx, "link", linkByText, row{"q": terms("", "x"), "tenant": "", "k": 1}, func(cells) {})
 }

@@ -1,7 +1,6 @@
 package qdrant
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"math"
@@ -220,10 +219,7 @@ func (a *answer) point(message []byte, p *pipeline.Passage) (tenant []byte, err 
 			case fieldText:
 				p.Text = a.string(value)
 			case fieldRaw:
-				p.Metadata = nil
-				if len(value) > 0 {
-					p.Metadata = bytes.Clone(value)
-				}
+				p.Metadata = object(value)
 			}
 			point.err = err
 		case thirdFloat:

@@ -90,6 +90,24 @@ func TestAnswerOfGet(t *testing.T) {
 	}
 }
 
+// What another program has put in the place of metadata gets into no answer.
+func TestAnswerWithoutMetadata(t *testing.T) {
+	f := func(raw, want string) {
+		t.Helper()
+		m := sample()
+		m.Result = m.Result[:1]
+		m.Result[0].Result[0].Payload[fieldRaw] = client.NewValueString(raw)
+		a := answer{tenant: "t", batch: 1}
+		if err := a.read(packed(t, m)); err != nil || len(a.hits[0]) != 3 || string(a.hits[0][0].Metadata) != want {
+			t.Errorf("%s: %q, %v", raw, a.hits[0][0].Metadata, err)
+		}
+	}
+	f(`{"a":1}`, `{"a":1}`)
+	for _, raw := range []string{"", "{broken", `{"a":1`, `{"a":1},"b":{}`, `"text"`, "[1]", "null"} {
+		f(raw, "")
+	}
+}
+
 // Each result has room for its hits made, so a server must not name as many as it likes.
 func TestAnswerOfTooMany(t *testing.T) {
 	a := answer{tenant: "t", batch: 2, limit: 66}

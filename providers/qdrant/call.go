@@ -3,6 +3,7 @@ package qdrant
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -116,6 +117,10 @@ func (s *Store) observe(name string, began time.Time, err error) {
 	s.log.Warn("the vector store failed", "call", name, "error", err)
 }
 
+// tooLarge is how gRPC, on this side, begins to say that an answer was. Its code is that
+// of a server with too much to do, and no wait makes such an answer smaller.
+const tooLarge = "grpc: received message"
+
 // failure turns what the client library returned into what callers may see:
 // neither an address nor anything the server wrote.
 func failure(err error) error {
@@ -143,8 +148,12 @@ func failure(err error) error {
 		e.Status, e.Code, e.RetryAfter = 503, "store_unavailable", time.Second
 		e.Err = told{"the vector store cannot be reached", err}
 	case codes.ResourceExhausted:
+		if strings.HasPrefix(status.Convert(err).Message(), tooLarge) {
+			e.Err = told{"the answer of the vector store is larger than its setting max_reply", err}
+			break
+		}
 		e.Status, e.Code, e.Fault, e.RetryAfter = 503, "store_unavailable", pipeline.OverloadFault, time.Second
-		e.Err = told{"the vector store has too much to do, or its answer was too large", err}
+		e.Err = told{"the vector store has too much to do", err}
 	case codes.Unauthenticated, codes.PermissionDenied:
 		e.Code = "store_denied"
 		e.Err = told{"the vector store refuses the key of this gateway", err}

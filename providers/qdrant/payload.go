@@ -1,6 +1,7 @@
 package qdrant
 
 import (
+	"bytes"
 	"encoding/hex"
 	"math"
 	"strconv"
@@ -90,8 +91,15 @@ func passage(id *client.PointId, fields map[string]*client.Value) pipeline.Passa
 		Index:   int(fields[fieldIndex].GetIntegerValue()),
 		Text:    fields[fieldText].GetStringValue(),
 	}
-	if raw := fields[fieldRaw].GetStringValue(); raw != "" {
-		p.Metadata = []byte(raw)
-	}
+	p.Metadata = object([]byte(fields[fieldRaw].GetStringValue()))
 	return p
+}
+
+// object is a copy of raw, or nil where another program has put something in its place
+// that is no object in JSON: it would make no JSON of each answer that it gets into.
+func object(raw []byte) []byte {
+	if len(raw) == 0 || raw[0] != '{' || chat.Valid(raw) != nil {
+		return nil
+	}
+	return bytes.Clone(raw)
 }

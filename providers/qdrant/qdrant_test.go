@@ -245,6 +245,23 @@ func TestErrors(t *testing.T) {
 	f(nil, "504 upstream_timeout", pipeline.TimeoutFault, 1)
 }
 
+// An answer larger than the setting allows comes again as often as it is asked for: it is no
+// server with too much to do, and half of it may well fit.
+func TestAnswerTooLarge(t *testing.T) {
+	s, _ := start(t, func(c *qdrant.Config, _ *qdrantserver.Server) { c.MaxReply = 1 << 20 })
+	write(t, s, "a", point("a", "d", 0, "river "+strings.Repeat("x", 600<<10), 1, 2))
+	q := pipeline.SearchQuery{Tenant: "a", Collection: "kb", Vector: []float32{1, 2}, Text: "river", Limit: 1}
+	_, err := s.Search(t.Context(), q)
+	e, ok := errors.AsType[*pipeline.Error](err)
+	if !ok || code(err) != "502 store_error" || e.Fault != pipeline.UpstreamFault || e.RetryAfter != 0 || !strings.Contains(err.Error(), "max_reply") {
+		t.Errorf("both legs: %v", err)
+	}
+	q.Vector = nil
+	if legs, err := s.Search(t.Context(), q); err != nil || len(legs.Sparse) != 1 {
+		t.Errorf("one leg: %v, %d hits", err, len(legs.Sparse))
+	}
+}
+
 // spoilt answers searches with a score that is no number for one document.
 type spoilt struct {
 	*qdrantserver.Memory

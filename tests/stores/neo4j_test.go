@@ -150,6 +150,7 @@ func TestNeo4j(t *testing.T) {
 	uri := addressOf(t)
 	metrics := prometheus.NewRegistry()
 	s := measuredNeo4j(t, uri, metrics)
+	t.Run("rehearsal", func(t *testing.T) { testRehearsal(t, metrics) })
 	t.Run("suite", func(t *testing.T) {
 		storetest.Graph(t, func(*testing.T) pipeline.GraphStore { return s })
 	})
@@ -163,6 +164,35 @@ func TestNeo4j(t *testing.T) {
 	t.Run("read sessions", func(t *testing.T) { testReadSession(t, uri) })
 	t.Run("writers at once", func(t *testing.T) { testWriters(t, s, func() float64 { return retries(t, metrics) }) })
 	t.Run("plans", func(t *testing.T) { testPlans(t, s, uri) })
+}
+
+// Each reading statement runs once when the store opens, and the server refuses none of them.
+func testRehearsal(t *testing.T, metrics *prometheus.Registry) {
+	calls := func() (well, failed float64) {
+		families, err := metrics.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				if l := m.GetLabel(); f.GetName() == "headrace_neo4j_calls_total" && l[0].GetValue() == "link" {
+					if l[1].GetValue() == "OK" {
+						well += m.GetCounter().GetValue()
+					} else {
+						failed += m.GetCounter().GetValue()
+					}
+				}
+			}
+		}
+		return well, failed
+	}
+	harness.Until(t, "entities are looked up by name and by words", func() bool {
+		well, failed := calls()
+		return well+failed >= 2
+	})
+	if well, failed := calls(); failed > 0 {
+		t.Errorf("%v calls failed, %v did not", failed, well)
+	}
 }
 
 // Each statement is planned once, however long its parameters are: a plan may take longer
