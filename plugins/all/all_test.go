@@ -139,7 +139,7 @@ func TestDeadline(t *testing.T) {
 		})
 	}
 	f("{ branches: [ [ find: { ids: [a], takes: 1h } ], [ find: { ids: [b] } ] ] }", "b", false)
-	f("{ branches: [ [ find: { ids: [a], takes: 1h, stuck: 10s } ], [ find: { ids: [b] } ] ] }", "b", false)
+	f("{ branches: [ [ find: { ids: [a], takes: 1h, stuck: 5s } ], [ find: { ids: [b] } ] ] }", "b", false)
 	f("{ require: true, branches: [ [ find: { ids: [a], takes: 1h } ], [ find: { ids: [b] } ] ] }", "", true)
 }
 
@@ -164,7 +164,7 @@ func TestJoin(t *testing.T) {
 	f("{ branches: [ [ find: { fails: sorry } ], [ find: { ids: [b] } ] ] }", "old b", 0)
 	f("{ branches: [ [ find: { bug: oops } ], [ find: { ids: [b] } ] ] }", "old b", 0)
 	f("{ timeout: 50ms, branches: [ [ find: { ids: [a], takes: 1h } ], [ find: { ids: [b] } ] ] }", "old b", 50*time.Millisecond)
-	f("{ timeout: 50ms, branches: [ [ find: { ids: [a], takes: 1h, stuck: 10s } ], [ find: { ids: [b] } ] ] }", "old b", 50*time.Millisecond)
+	f("{ timeout: 50ms, branches: [ [ find: { ids: [a], takes: 1h, stuck: 5s } ], [ find: { ids: [b] } ] ] }", "old b", 50*time.Millisecond)
 	f("{ timeout: 50ms, branches: [ [ find: { takes: 1h } ], [ find: { fails: sorry } ] ] }", "old", 50*time.Millisecond)
 	// What a branch answers or makes of the request is its own affair.
 	f("{ branches: [ [ find: { ids: [a], answer: hello, body: other } ] ] }", "old a", 0)
@@ -185,7 +185,7 @@ func TestRequire(t *testing.T) {
 		})
 	}
 	// The first failure ends it, and stops the others.
-	f("{ require: true, branches: [ [ find: { takes: 900ms, stuck: 10s } ], [ find: { takes: 10ms, fails: sorry } ] ] }",
+	f("{ require: true, branches: [ [ find: { takes: 900ms, stuck: 5s } ], [ find: { takes: 10ms, fails: sorry } ] ] }",
 		0, "sorry", 10*time.Millisecond)
 	f("{ require: true, timeout: 50ms, branches: [ [ find: { takes: 1h } ], [ find: { ids: [b] } ] ] }",
 		504, "upstream_timeout: a part of the work that this request needs took too long", 50*time.Millisecond)
