@@ -20,21 +20,32 @@ func Rank(ctx context.Context, by pipeline.Reranker, query string, passages []pi
 	for i := range out {
 		texts[i] = out[i].Text
 	}
-	scores, err := by.Rerank(ctx, query, texts)
+	scores, err := Scores(ctx, by, query, texts)
 	if err != nil {
 		return nil, err
 	}
-	if len(scores) != len(out) {
-		return nil, fmt.Errorf("rerank %d passages: got %d scores", len(out), len(scores))
-	}
 	for i, s := range scores {
-		if math.IsNaN(float64(s)) || math.IsInf(float64(s), 0) {
-			return nil, fmt.Errorf("rerank %d passages: the score of the %d. is not finite", len(out), i+1)
-		}
 		out[i].Scores.Rerank = pipeline.Score{Value: s, Set: true}
 	}
 	slices.SortStableFunc(out, func(a, b pipeline.Passage) int {
 		return cmp.Compare(b.Scores.Rerank.Value, a.Scores.Rerank.Value)
 	})
 	return out[:min(keep, len(out))], nil
+}
+
+// Scores are those of a reranker that does what it should: one for each text, and finite.
+func Scores(ctx context.Context, by pipeline.Reranker, query string, texts []string) ([]float32, error) {
+	scores, err := by.Rerank(ctx, query, texts)
+	if err != nil {
+		return nil, err
+	}
+	if len(scores) != len(texts) {
+		return nil, fmt.Errorf("rerank %d texts: got %d scores", len(texts), len(scores))
+	}
+	for i, s := range scores {
+		if math.IsNaN(float64(s)) || math.IsInf(float64(s), 0) {
+			return nil, fmt.Errorf("rerank %d texts: the score of the %d. is not finite", len(texts), i+1)
+		}
+	}
+	return scores, nil
 }

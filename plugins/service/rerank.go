@@ -13,6 +13,7 @@ import (
 	"github.com/headrace/headrace/pipeline/ask"
 	"github.com/headrace/headrace/pipeline/config"
 	"github.com/headrace/headrace/pipeline/detail"
+	"github.com/headrace/headrace/pipeline/rag"
 )
 
 //go:embed rerank.go
@@ -82,7 +83,7 @@ func (h *rerankEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, next
 	}
 	var scores []float32
 	if h.with != nil && (model == nil || *model == "") {
-		scores, err = h.with.Rerank(ctx, query, texts)
+		scores, err = rag.Scores(ctx, h.with, query, texts)
 	} else {
 		name := h.Model
 		if model != nil && *model != "" {
