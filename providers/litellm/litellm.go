@@ -203,6 +203,14 @@ func (c Config) secrets() [][]byte {
 	return out
 }
 
+// Files names what Build reads, for a reload to notice that certificates have been renewed.
+func (c Config) Files() []string {
+	if c.CA == "" {
+		return nil
+	}
+	return []string{c.CA}
+}
+
 // Build implements config.Builder.
 func (c Config) Build(_ context.Context, env config.Env) (pipeline.Provider, error) {
 	if err := c.Validate(); err != nil {
