@@ -24,6 +24,7 @@ type runCmd struct {
 
 // Run serves until SIGTERM or SIGINT. SIGHUP reads the file again.
 func (c *runCmd) Run(e *env) error {
+	heedMemory()
 	// Whoever reads the log may end; the gateway must not die of the next line.
 	signal.Ignore(syscall.SIGPIPE)
 	defer signal.Reset(syscall.SIGPIPE)
