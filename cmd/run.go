@@ -24,6 +24,16 @@ type runCmd struct {
 
 // Run serves until SIGTERM or SIGINT. SIGHUP reads the file again.
 func (c *runCmd) Run(e *env) error {
+	heedMemory()
+	// Whoever reads the log may end; the gateway must not die of the next line.
+	signal.Ignore(syscall.SIGPIPE)
+	defer signal.Reset(syscall.SIGPIPE)
+	// A signal that finds no room is lost. Of those to reload one that waits will do for
+	// all, so that they never take the room of one to end. One that comes while the file is
+	// read for the first time waits too, where it would kill; one to end may.
+	end, reload := make(chan os.Signal, 2), make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
 	// A held terminal or a log that nobody reads must not hold requests, nor the end.
 	out := quiet.NewWriter(e.err, 0, 0, nil)
 	defer out.Close(lastLines)
@@ -43,13 +53,8 @@ func (c *runCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	// A signal that finds no room is lost. Of those to reload one that waits will do for
-	// all, so that they never take the room of one to end.
-	end, reload := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM, syscall.SIGINT)
-	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(end)
-	defer signal.Stop(reload)
 	log.Info("listening", "url", server.URL(), "admin", address(server), "config", file, "version", version.String())
 
 	served := make(chan error, 1)

@@ -3,8 +3,10 @@ package proxy
 import (
 	"errors"
 	"log/slog"
+	"math"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -51,4 +53,20 @@ func TestRoomFor(t *testing.T) {
 			t.Errorf("%d files: got %d, want %d", files, got, want)
 		}
 	}
+}
+
+// The bodies that are held get half of the memory at most, and whoever runs the gateway
+// hears of it.
+func TestBodyMemory(t *testing.T) {
+	f := func(limit, whole, want int64) {
+		t.Helper()
+		var log strings.Builder
+		s := &Server{log: slog.New(slog.NewTextHandler(&log, nil))}
+		if got := s.bodyMemory(limit, whole); got != want || (got != limit) != strings.Contains(log.String(), "limits.body_memory") {
+			t.Errorf("%d of %d: %d, want %d; %q", limit, whole, got, want, log.String())
+		}
+	}
+	f(256, math.MaxInt64, 256)
+	f(256, 512, 256)
+	f(256, 510, 255)
 }

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,7 +80,7 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	set := snap.Server
 	s := &Server{opts: opts, log: opts.Log, started: set, metrics: newMetrics(), failed: make(chan error, 2)}
 	s.unsaid, s.unmeasured = quiet.New(s.log), quiet.New(s.log)
-	s.memory = newBudget(int64(set.Limits.BodyMemory))
+	s.memory = newBudget(s.bodyMemory(int64(set.Limits.BodyMemory), debug.SetMemoryLimit(-1)))
 	s.publish(snap)
 	if err := s.listen(set); err != nil {
 		s.live.Swap(nil)
@@ -164,6 +165,18 @@ func (s *Server) connections(limit int) int64 {
 		return room
 	}
 	return int64(limit)
+}
+
+// bodyMemory is how much the held bodies of requests may take, limit at most, where the
+// process as a whole may take so much: the other half is for all else, and for bodies that
+// are done with and not yet collected.
+func (s *Server) bodyMemory(limit, whole int64) int64 {
+	if room := whole / 2; room < limit {
+		s.log.Warn("there is too little memory for limits.body_memory; allow more (the container's limit, or GOMEMLIMIT), or set it lower",
+			"memory", whole, "body_memory", limit, "taken", room)
+		return room
+	}
+	return limit
 }
 
 // loadCert reads a certificate and its key.

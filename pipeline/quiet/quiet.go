@@ -25,7 +25,8 @@ func New(to *slog.Logger) *Log { return &Log{to: to} }
 // ago. The member unreported says how many warnings were not.
 func (l *Log) Warn(msg string, args ...any) {
 	now, until := time.Now().UnixNano(), l.until.Load()
-	if now < until || !l.until.CompareAndSwap(until, now+int64(pause)) {
+	// More than a pause to go means that the clock has been set back.
+	if now < until && until <= now+int64(pause) || !l.until.CompareAndSwap(until, now+int64(pause)) {
 		l.silent.Add(1)
 		return
 	}

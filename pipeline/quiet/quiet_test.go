@@ -28,5 +28,8 @@ func TestLog(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		f("error=down unreported=2")
 		f("")
+		l.until.Store(time.Now().Add(time.Hour).UnixNano()) // what was written an hour ahead of the clock
+		f("error=down unreported=1")
+		f("")
 	})
 }

@@ -122,5 +122,5 @@ func reading(ctx context.Context, f *file, err error) error {
 	if errors.Is(err, sql.ErrConnDone) {
 		err = errors.New("the store is closed")
 	}
-	return fmt.Errorf("read from %s: %w", f, damaged(err))
+	return fmt.Errorf("read from %s: %w", f, remedy(err))
 }

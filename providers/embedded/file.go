@@ -82,18 +82,29 @@ func openFile(ctx context.Context, path, durability string) (*file, error) {
 		err = f.prepare(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the store %s: %w", f, damaged(err)), f.close())
+		return nil, errors.Join(fmt.Errorf("open the store %s: %w", f, remedy(err)), f.close())
 	}
 	return f, nil
 }
 
-// damaged says what to do about an error that comes of a damaged file.
-func damaged(err error) error {
+// remedy says what to do about an error that comes of a damaged file, or of one that cannot
+// be written.
+func remedy(err error) error {
 	const corrupt, notADatabase = 11, 26
 	if e, ok := errors.AsType[*sqlite.Error](err); ok && (e.Code()&0xff == corrupt || e.Code()&0xff == notADatabase) || errors.Is(err, errDamaged) {
 		return fmt.Errorf("the file is damaged or no database; restore it from a copy, or remove it and index again: %w", err)
 	}
+	if readOnly(err) {
+		return fmt.Errorf("the file and its folder have to be writable for the gateway's user, as changes are kept beside the file first: %w", err)
+	}
 	return err
+}
+
+// readOnly reports that the file, or one that belongs beside it, cannot be written.
+func readOnly(err error) bool {
+	const noWrite, noOpen = 8, 14
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && (e.Code()&0xff == noWrite || e.Code()&0xff == noOpen)
 }
 
 // full reports that there was no room on the disk.

@@ -1,9 +1,11 @@
 package embedded
 
 import (
+	"database/sql"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 )
 
@@ -60,4 +62,25 @@ func TestPragmas(t *testing.T) {
 	f(DurablePower, "PRAGMA synchronous", "2")
 	f(DurablePower, "PRAGMA user_version", "2")
 	f(DurablePower, "PRAGMA busy_timeout", "10000")
+}
+
+// Where a file can be read only, what to do about it is said.
+func TestRemedy(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kb.db")
+	in, err := openFile(t.Context(), path, DurableProcess)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := in.close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", "file:"+path+"?mode=ro") // permissions would not keep root out
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	_, err = db.ExecContext(t.Context(), "PRAGMA user_version = 7")
+	if err == nil || !strings.Contains(remedy(err).Error(), "writable") {
+		t.Errorf("got %v", err)
+	}
 }

@@ -20,7 +20,7 @@ func guard(path string) (*os.File, error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = f.Close() // never used
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, errors.New("it is open already, here or in another process; " +
+			return nil, errors.New("it is open already, in another process or here, where requests that began before a reload may still use it; " +
 				"two stores cannot share a file, and a change of settings needs a restart")
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)

@@ -10,13 +10,13 @@ import (
 // load fills memory from the file.
 func (s *store) load(ctx context.Context) error {
 	if err := s.loadCollections(ctx); err != nil {
-		return fmt.Errorf("load the store %s: %w", s.file, damaged(err))
+		return fmt.Errorf("load the store %s: %w", s.file, remedy(err))
 	}
 	if err := s.loadPoints(ctx); err != nil {
-		return fmt.Errorf("load points from %s: %w", s.file, damaged(err))
+		return fmt.Errorf("load points from %s: %w", s.file, remedy(err))
 	}
 	if err := s.loadGraph(ctx); err != nil {
-		return fmt.Errorf("load the graph from %s: %w", s.file, damaged(err))
+		return fmt.Errorf("load the graph from %s: %w", s.file, remedy(err))
 	}
 	return nil
 }

@@ -135,7 +135,7 @@ func TestOneOwner(t *testing.T) {
 		s.(io.Closer).Close()
 		t.Fatal("a file was opened twice")
 	}
-	if !strings.Contains(err.Error(), "open already") {
+	if !strings.Contains(err.Error(), "open already") || !strings.Contains(err.Error(), "before a reload") {
 		t.Errorf("error is %v", err)
 	}
 	f := func(path, want string) {

@@ -332,7 +332,7 @@ func TestCallAllocatesNothing(t *testing.T) {
 	if pipetest.Race {
 		t.Skip("the race detector makes pools forget")
 	}
-	f := func(name string, ex *pipeline.Exchange, tr *quiet) {
+	f := func(name string, ex *pipeline.Exchange, tr *frugal) {
 		t.Helper()
 		defer ex.Release()
 		c := settings("http://127.0.0.1:4000/v1")
@@ -362,21 +362,21 @@ func TestCallAllocatesNothing(t *testing.T) {
 		return ex
 	}
 	json := []byte(`{"id":"chatcmpl-1","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}`)
-	f("a call", headers(exchange(pipeline.OpChat, chatBody)), &quiet{kind: "application/json", pieces: [][]byte{json[:20], json[20:]}})
+	f("a call", headers(exchange(pipeline.OpChat, chatBody)), &frugal{kind: "application/json", pieces: [][]byte{json[:20], json[20:]}})
 	named := headers(exchange(pipeline.OpChat, chatBody))
 	named.Target = &pipeline.Target{Model: "gpt-4o"}
-	f("a call with another model name", named, &quiet{kind: "application/json", pieces: [][]byte{json}})
-	f("a stream", headers(exchange(pipeline.OpChat, streamBody)), &quiet{kind: "text/event-stream", pieces: [][]byte{[]byte(role), []byte(word + word), []byte(finish + done)}})
+	f("a call with another model name", named, &frugal{kind: "application/json", pieces: [][]byte{json}})
+	f("a stream", headers(exchange(pipeline.OpChat, streamBody)), &frugal{kind: "text/event-stream", pieces: [][]byte{[]byte(role), []byte(word + word), []byte(finish + done)}})
 }
 
-// quiet is a transport that allocates nothing.
-type quiet struct {
+// frugal is a transport that allocates nothing.
+type frugal struct {
 	kind   string
 	pieces [][]byte
 	at     int
 }
 
-func (q *quiet) RoundTrip(_ context.Context, _ *pipeline.Request, resp *pipeline.Response) error {
+func (q *frugal) RoundTrip(_ context.Context, _ *pipeline.Request, resp *pipeline.Response) error {
 	resp.Header.Reset()
 	resp.Header.SetStatusCode(200)
 	resp.Header.SetContentType(q.kind)
@@ -388,7 +388,7 @@ func (q *quiet) RoundTrip(_ context.Context, _ *pipeline.Request, resp *pipeline
 	return nil
 }
 
-func (q *quiet) Next() ([]byte, error) {
+func (q *frugal) Next() ([]byte, error) {
 	if q.at == len(q.pieces) {
 		return nil, io.EOF
 	}
@@ -396,7 +396,7 @@ func (q *quiet) Next() ([]byte, error) {
 	return q.pieces[q.at-1], nil
 }
 
-func (q *quiet) Close() error { return nil }
+func (q *frugal) Close() error { return nil }
 
 // However an upstream's bytes fall, a clean end means that the answer was whole.
 func FuzzStream(f *testing.F) {

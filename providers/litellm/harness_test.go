@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ func settings(url string) Config {
 
 func build(t testing.TB, c Config) *provider {
 	t.Helper()
-	p, err := c.Build(context.Background(), config.Env{})
+	p, err := c.Build(context.Background(), config.Env{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

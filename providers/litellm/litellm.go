@@ -33,6 +33,7 @@ import (
 
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
+	"github.com/headrace/headrace/pipeline/quiet"
 	"github.com/headrace/headrace/providers/upstream"
 )
 
@@ -202,20 +203,28 @@ func (c Config) secrets() [][]byte {
 	return out
 }
 
+// Files names what Build reads, for a reload to notice that certificates have been renewed.
+func (c Config) Files() []string {
+	if c.CA == "" {
+		return nil
+	}
+	return []string{c.CA}
+}
+
 // Build implements config.Builder.
-func (c Config) Build(context.Context, config.Env) (pipeline.Provider, error) {
+func (c Config) Build(_ context.Context, env config.Env) (pipeline.Provider, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	p := &provider{Config: c, sent: c.fields(), secrets: c.secrets()}
 	p.always = p.constant()
 	var err error
-	if p.main, err = c.endpoint(c.URL, nil); err != nil {
+	if p.main, err = c.endpoint(c.URL, nil, env); err != nil {
 		return nil, err
 	}
 	p.ranker = p.main
 	if c.RerankURL != "" {
-		if p.ranker, err = c.endpoint(c.RerankURL, p.main); err != nil {
+		if p.ranker, err = c.endpoint(c.RerankURL, p.main, env); err != nil {
 			return nil, errors.Join(err, p.Close())
 		}
 	}
@@ -224,7 +233,7 @@ func (c Config) Build(context.Context, config.Env) (pipeline.Provider, error) {
 
 // endpoint connects a base address to a transport: that of like, if it is the same
 // server.
-func (c Config) endpoint(address string, like *endpoint) (*endpoint, error) {
+func (c Config) endpoint(address string, like *endpoint, env config.Env) (*endpoint, error) {
 	e, err := parseBase(address)
 	if err != nil {
 		return nil, err
@@ -233,9 +242,13 @@ func (c Config) endpoint(address string, like *endpoint) (*endpoint, error) {
 		e.transport, e.lines = like.transport, like.lines
 		return e, nil
 	}
+	log := quiet.New(env.Log)
 	o := upstream.Options{
 		Address: e.address, HTTP2: c.HTTP2 && e.secure, MaxConns: c.MaxConnections,
 		Connect: c.Connect, FirstByte: c.FirstByte, Idle: c.Idle, Total: c.Total,
+		Unreached: func(reason error) {
+			log.Warn("no connection to the upstream", "address", e.address, "error", reason)
+		},
 	}
 	if e.secure {
 		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/config"
 )
 
 // A server answers each request on each connection by a script, byte for byte.
@@ -230,7 +232,7 @@ func TestNobodyListens(t *testing.T) {
 
 func BenchmarkCall(b *testing.B) {
 	p := build(b, settings("http://127.0.0.1:4000/v1"))
-	p.main.transport = &quiet{kind: "application/json", pieces: [][]byte{[]byte(`{"id":"chatcmpl-1","choices":[]}`)}}
+	p.main.transport = &frugal{kind: "application/json", pieces: [][]byte{[]byte(`{"id":"chatcmpl-1","choices":[]}`)}}
 	ex := exchange(pipeline.OpChat, streamBody)
 	defer ex.Release()
 	for _, n := range []string{"Accept", "User-Agent", "X-Stainless-Lang", "X-Stainless-Os", "X-Request-Id", "Authorization", "Accept-Encoding"} {
@@ -248,7 +250,7 @@ func BenchmarkCall(b *testing.B) {
 
 func BenchmarkEvents(b *testing.B) {
 	p := build(b, settings("http://127.0.0.1:4000/v1"))
-	p.main.transport = &quiet{kind: "text/event-stream", pieces: [][]byte{[]byte(role), []byte(word), []byte(word), []byte(word), []byte(word), []byte(word), []byte(word), []byte(word), []byte(finish), []byte(done)}}
+	p.main.transport = &frugal{kind: "text/event-stream", pieces: [][]byte{[]byte(role), []byte(word), []byte(word), []byte(word), []byte(word), []byte(word), []byte(word), []byte(word), []byte(finish), []byte(done)}}
 	ex := exchange(pipeline.OpChat, streamBody)
 	defer ex.Release()
 	b.ReportAllocs()
@@ -263,4 +265,33 @@ func BenchmarkEvents(b *testing.B) {
 		}
 		ex.Response.CloseBody()
 	}
+}
+
+// TestUnreached has the log say why there is no connection, which no client is told.
+func TestUnreached(t *testing.T) {
+	f := func(url, want string) {
+		t.Helper()
+		var log strings.Builder
+		p, err := settings(url).Build(t.Context(), config.Env{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.(io.Closer).Close()
+		for range 2 {
+			err = p.Call(t.Context(), exchange(pipeline.OpChat, chatBody))
+			if err == nil || strings.Contains(err.Error(), want) {
+				t.Errorf("%s: the client is told %v", url, err)
+			}
+		}
+		if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, want) || !strings.Contains(got, "address=") {
+			t.Errorf("%s: %q, want %q in it", url, got, want)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	f("http://"+l.Addr().String()+"/v1", "connection refused")
+	f("http://nothing.invalid/v1", "nothing.invalid")
 }

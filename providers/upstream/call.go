@@ -224,7 +224,7 @@ func (k *call) dial() (*conn, error) {
 	}
 	c, err := dial(ctx, o.Address, o.TLS, nil)
 	if err != nil {
-		return nil, dialFault(ctx, err)
+		return nil, o.dialFault(ctx, err)
 	}
 	return c, nil
 }

@@ -33,7 +33,7 @@ func dial(ctx context.Context, address string, config *tls.Config, wrap func(net
 	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3,
 	}}
-	raw, err := d.DialContext(ctx, "tcp", address) // sets TCP_NODELAY, as package net always does
+	raw, err := reach(ctx, &d, address) // sets TCP_NODELAY, as package net always does
 	if err != nil {
 		return nil, err
 	}
@@ -61,8 +61,11 @@ type handshakeError struct{ err error }
 func (h *handshakeError) Error() string { return "tls handshake: " + h.err.Error() }
 func (h *handshakeError) Unwrap() error { return h.err }
 
-// dialFault turns the error of a dial within ctx into what the client sees.
-func dialFault(ctx context.Context, err error) error {
+// dialFault turns the error of a dial within ctx into what the client sees, and tells of it.
+func (o *Options) dialFault(ctx context.Context, err error) error {
+	if o.Unreached != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		o.Unreached(err)
+	}
 	if ctx.Err() != nil || isTimeout(err) {
 		return timeout("no connection to the upstream in time", err)
 	}

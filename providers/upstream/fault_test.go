@@ -146,7 +146,7 @@ func TestScarce(t *testing.T) {
 	for errno, want := range map[syscall.Errno]string{
 		syscall.EMFILE: "overloaded", syscall.EADDRNOTAVAIL: "overloaded", syscall.ECONNREFUSED: "upstream_unreachable",
 	} {
-		err := dialFault(t.Context(), &net.OpError{Op: "dial", Err: os.NewSyscallError("socket", errno)})
+		err := (&Options{}).dialFault(t.Context(), &net.OpError{Op: "dial", Err: os.NewSyscallError("socket", errno)})
 		if code(err) != want || (pipeline.FaultOfError(err) == pipeline.OverloadFault) != (want == "overloaded") {
 			t.Errorf("%v: got %v, want %s", errno, err, want)
 		}

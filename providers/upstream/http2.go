@@ -78,7 +78,7 @@ func (w *wide) dial(ctx context.Context, config *tls.Config) (net.Conn, error) {
 		if config == nil || !errors.As(err, new(*handshakeError)) {
 			w.open.Add(-1) // there was no connection to count itself out
 		}
-		return nil, dialFault(ctx, err)
+		return nil, w.o.dialFault(ctx, err)
 	}
 	return c.Conn, nil
 }

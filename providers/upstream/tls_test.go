@@ -56,8 +56,15 @@ func TestTLSFailures(t *testing.T) {
 			server, client := certificate(t, name, until)
 			change(client)
 			address := serve(t, overTLS(server, always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")))
-			c := newClient(t, Options{Address: address, TLS: client, HTTP2: http2})
+			var told []string
+			c := newClient(t, Options{
+				Address: address, TLS: client, HTTP2: http2,
+				Unreached: func(reason error) { told = append(told, reason.Error()) },
+			})
 			_, err := fetch(c, newExchange(t, "POST", "{}"))
+			if (err == nil) != (len(told) == 0) || err != nil && !strings.Contains(told[0], "x509") {
+				t.Errorf("%s until %v: whoever runs the gateway is told %q", name, until, told)
+			}
 			if code(err) != want || err != nil && (strings.Contains(err.Error(), "127.0.0.1") || strings.Contains(err.Error(), "x509")) {
 				t.Errorf("%s until %v: %v, want %q", name, until, err, want)
 			}

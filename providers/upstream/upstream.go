@@ -65,6 +65,11 @@ type Options struct {
 	// MaxHeader is the size limit of a response header in bytes; 16 KiB, at
 	// least 1 KiB.
 	MaxHeader int
+
+	// Unreached is told why a connection could not be made, each time, unless its call was
+	// given up. The reason names addresses and certificates: it is for whoever runs the
+	// gateway, and no caller of RoundTrip is shown it.
+	Unreached func(reason error)
 }
 
 // withDefaults returns o with every zero replaced.
