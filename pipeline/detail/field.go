@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -392,6 +393,15 @@ func (r *Reader) Dict(key string) json.RawMessage {
 		return nil
 	}
 	return v
+}
+
+// Only refuses fields of other names, for why, where one that is misspelt would do harm.
+func (r *Reader) Only(why string, keys ...string) {
+	for _, f := range r.fields {
+		if name := string(f.key); !slices.Contains(keys, name) {
+			r.Refuse(name, "extra_forbidden", "Extra inputs are not permitted: "+why, nil)
+		}
+	}
 }
 
 // Object is the whole object as it was sent.

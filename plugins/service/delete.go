@@ -36,6 +36,10 @@ type deleteVector struct {
 	log   *quiet.Log
 }
 
+// everything is why a request without doc_id may hold nothing that is not known: what is
+// meant to narrow it, such as doc_ids, would not.
+const everything = "without doc_id everything would be deleted"
+
 // Handle implements pipeline.Handler.
 func (h *deleteVector) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipeline.Chain) error {
 	r, err := detail.Read(ex)
@@ -44,6 +48,9 @@ func (h *deleteVector) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipe
 	}
 	collection, doc := r.NeedString("collection"), r.OptString("doc_id")
 	r.OptString("tenant_id") // the key decides; a field of the wrong type is refused all the same
+	if doc == nil {
+		r.Only(everything, "collection", "doc_id", "tenant_id")
+	}
 	if doc != nil && *doc == "" {
 		r.Refuse("doc_id", "string_too_short", "String should have at least 1 character", map[string]int{"min_length": 1})
 	}
@@ -107,6 +114,9 @@ func (h *deleteGraph) Handle(ctx context.Context, ex *pipeline.Exchange, _ pipel
 	}
 	doc := r.OptString("doc_id")
 	r.OptString("tenant_id") // as above
+	if doc == nil {
+		r.Only(everything, "doc_id", "tenant_id")
+	}
 	if doc != nil && *doc == "" {
 		r.Refuse("doc_id", "string_too_short", "String should have at least 1 character", map[string]int{"min_length": 1})
 	}

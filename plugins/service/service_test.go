@@ -490,6 +490,8 @@ func TestGraph(t *testing.T) {
 	for _, path := range []string{"/delete/vector", "/delete/graph"} {
 		r.want(path, `{"collection":"kb","doc_id":"none","tenant_id":5}`, 422, `[{"type":"string_type","loc":["body","tenant_id"],`)
 		r.want(path, `{"collection":"kb","doc_id":"none","tenant_id":"other"}`, 200, `"deleted":0`)
+		r.want(path, `{"collection":"kb","doc_id":"none","docs":[]}`, 200, `"deleted":0`)
+		r.want(path, `{"collection":"kb","doc_ids":["none"]}`, 422, `"loc":["body","doc_ids"],"msg":"Extra inputs are not permitted: without doc_id everything would be deleted","input":["none"]}`)
 	}
 	// What a chunk says is found by way of the chunk, and goes with its document: an
 	// entity, and the chunk.
