@@ -109,13 +109,13 @@ func TestSecrets(t *testing.T) {
 	for _, path := range []string{"/metrics", "/health", "/version", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2"} {
 		seen.WriteString(send(t, g.Admin+path, "").body)
 	}
-	seen.WriteString(g.Log())
+	if strings.Contains(seen.String(), dead) {
+		t.Errorf("the address of an upstream is shown: %.3000s", seen.String())
+	}
+	seen.WriteString(g.Log()) // which names addresses: it is for who runs the gateway
 	for _, secret := range secrets {
 		if i := strings.Index(seen.String(), secret); i >= 0 {
 			t.Errorf("%s is shown: %q", secret, seen.String()[max(0, i-300):min(seen.Len(), i+100)])
 		}
-	}
-	if strings.Contains(seen.String(), dead) {
-		t.Errorf("the address of an upstream is shown: %.3000s", seen.String())
 	}
 }
