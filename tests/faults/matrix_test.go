@@ -106,7 +106,7 @@ func (r *rig) matrix(t *testing.T) {
 			break
 		}
 	}
-	for _, secret := range r.hidden {
+	for _, secret := range []string{canaryKey, canaryHeader, canaryClient, canaryBytes} { // addresses may be there
 		if i := strings.Index(r.Log(), secret); i >= 0 {
 			t.Errorf("%q is in the log: %.300q", secret, r.Log()[max(0, i-200):])
 		}
