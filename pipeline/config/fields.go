@@ -49,7 +49,7 @@ func fieldsOf(t reflect.Type) []field {
 		default:
 			out = append(out, field{
 				key: key, index: []int{i}, typ: f.Type, name: f.Name, owner: t,
-				check: rulesOf(f.Tag.Get("check")),
+				check: rulesOf(t, f),
 			})
 		}
 	}
@@ -63,9 +63,9 @@ type rules struct {
 	enum     []string
 }
 
-func rulesOf(tag string) rules {
+func rulesOf(t reflect.Type, f reflect.StructField) rules {
 	var r rules
-	for rule := range strings.SplitSeq(tag, ",") {
+	for rule := range strings.SplitSeq(f.Tag.Get("check"), ",") {
 		switch name, arg, _ := strings.Cut(strings.TrimSpace(rule), "="); name {
 		case "required":
 			r.required = true
@@ -77,7 +77,7 @@ func rulesOf(tag string) rules {
 			r.enum = strings.Split(arg, "|")
 		case "":
 		default:
-			panic("BUG: unknown check " + strconv.Quote(rule))
+			panic(fmt.Sprintf("BUG: %s.%s: there is no check %q; there are required, min, max and enum", t, f.Name, name))
 		}
 	}
 	return r

@@ -130,4 +130,12 @@ func TestDefineRefuses(t *testing.T) {
 		func() { config.Define[pipeline.Handler]("p", &pointed{}, "") })
 	f("BUG: config_test.points.Embedded: only the settings of a struct can be inline, not those of a *config_test.Embedded",
 		func() { config.Define[pipeline.Handler]("p", points{}, "") })
+	f(`BUG: config_test.mischecked.N: there is no check "atleast"; there are required, min, max and enum`,
+		func() { config.Define[pipeline.Handler]("p", mischecked{}, "") })
 }
+
+type mischecked struct {
+	N int `yaml:"n" check:"max=5, atleast=3"`
+}
+
+func (mischecked) Build(context.Context, config.Env) (pipeline.Handler, error) { return nil, nil }
