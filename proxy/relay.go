@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"time"
@@ -54,7 +53,7 @@ func (j *job) WriteTo(w io.Writer) (n int64, err error) {
 			j.broken(w, errShort)
 			return n, errShort
 		}
-		ended := !j.events || endsEvent(frame)
+		ended := !j.events || sse.Ends(frame)
 		m, werr := w.Write(frame)
 		n += int64(m)
 		j.sent = n
@@ -77,25 +76,6 @@ func (j *job) WriteTo(w io.Writer) (n int64, err error) {
 			return n, err
 		}
 	}
-}
-
-// endsEvent reports whether a frame of events ends with a blank line.
-func endsEvent(frame []byte) bool {
-	rest := frame
-	for range 2 {
-		n := len(rest)
-		switch {
-		case n == 0:
-			return false
-		case rest[n-1] == '\r':
-			rest = rest[:n-1]
-		case rest[n-1] == '\n':
-			rest = bytes.TrimSuffix(rest[:n-1], []byte{'\r'})
-		default:
-			return false
-		}
-	}
-	return true
 }
 
 // left notes that the client could not be written to.

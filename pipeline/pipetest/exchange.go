@@ -1,7 +1,6 @@
 package pipetest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/headrace/headrace/pipeline"
+	"github.com/headrace/headrace/pipeline/sse"
 )
 
 // Exchange returns a chat request with the given body, as the edge would make
@@ -82,7 +82,7 @@ func readAll(ex *pipeline.Exchange) (string, error) {
 			return all.String(), err
 		case len(frame) == 0:
 			return all.String(), errEmpty
-		case ex.Events() && !endsEvent(frame):
+		case ex.Events() && !sse.Ends(frame):
 			return all.String(), fmt.Errorf("%w: %q", errPart, frame)
 		}
 	}
@@ -94,16 +94,6 @@ var (
 	errEmpty    = errors.New("Next returned an empty frame without an error")
 	errPart     = errors.New("Next returned a frame that ends within an event")
 )
-
-// endsEvent reports whether frame ends with a blank line.
-func endsEvent(frame []byte) bool {
-	for _, end := range [...]string{"\n\n", "\r\n\r\n", "\n\r\n", "\r\r", "\r\n\n"} {
-		if bytes.HasSuffix(frame, []byte(end)) {
-			return true
-		}
-	}
-	return false
-}
 
 // Ask sends one chat request through the chain and returns the answer. The test
 // fails on any error.

@@ -31,6 +31,16 @@ func Cut(frame []byte) (event, rest []byte) {
 	}
 }
 
+// Ends reports whether frame ends with an event, which is with a blank line. Nothing but
+// the end of a line is one.
+func Ends(frame []byte) bool {
+	rest := bytes.TrimSuffix(frame, []byte{'\n'})
+	if rest = bytes.TrimSuffix(rest, []byte{'\r'}); len(rest) == len(frame) {
+		return false
+	}
+	return len(rest) == 0 || rest[len(rest)-1] == '\n' || rest[len(rest)-1] == '\r'
+}
+
 // cutLine returns the first line of b and the index of what follows its end, or
 // 0 if the line does not end.
 func cutLine(b []byte) (line []byte, next int) {

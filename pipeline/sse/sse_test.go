@@ -141,3 +141,25 @@ func FuzzCut(f *testing.F) {
 		}
 	})
 }
+
+func TestEnds(t *testing.T) {
+	f := func(frame string, want bool) {
+		t.Helper()
+		if got := Ends([]byte(frame)); got != want {
+			t.Errorf("%q: %v", frame, got)
+		}
+	}
+	for _, frame := range []string{"\n", "\r", "\r\n", "\n\n", "data: a\n\n", "data: a\r\n\r\n", "data: a\r\r", "data: a\n\r\n", "data: a\r\n\n", "data: a\r\n\r", "data: a\n\r"} {
+		f(frame, true)
+		for rest := []byte(frame); len(rest) > 0; { // as Cut has it
+			event, after := Cut(rest)
+			if event == nil {
+				t.Errorf("%q: Cut leaves %q", frame, rest)
+			}
+			rest = after
+		}
+	}
+	for _, frame := range []string{"", "a", "data: a\n", "data: a\r", "data: a\r\n", "data: a\n\ndata: b\n", "\na"} {
+		f(frame, false)
+	}
+}
