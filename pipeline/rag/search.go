@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -61,7 +62,8 @@ type Found struct {
 	Stages   []pipeline.StageTime // embed, vector and sparse
 }
 
-// patience is for how long the words of a question wait at most for its vector.
+// patience is how long the one call of both legs, and the vector that it needs, are waited
+// for at most before each leg has a call of its own.
 const patience = time.Second
 
 // Search looks by meaning and by words in one call to the store. Where that fails, or is not over within
@@ -85,6 +87,9 @@ func (s *Searcher) Search(ctx context.Context, q SearchQuery) (Found, error) {
 		vectors, err := s.Embedder.Embed(ctx, []string{q.Text}, pipeline.ForAsking)
 		if err != nil {
 			return nil, err
+		}
+		if len(vectors) != 1 {
+			return nil, fmt.Errorf("embed a question: got %d vectors", len(vectors))
 		}
 		return vectors[0], nil
 	})

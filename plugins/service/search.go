@@ -12,6 +12,7 @@ import (
 	"github.com/headrace/headrace/pipeline"
 	"github.com/headrace/headrace/pipeline/config"
 	"github.com/headrace/headrace/pipeline/detail"
+	"github.com/headrace/headrace/pipeline/quiet"
 	"github.com/headrace/headrace/pipeline/rag"
 )
 
@@ -48,8 +49,8 @@ type SearchConfig struct {
 }
 
 // Build implements config.Builder.
-func (c SearchConfig) Build(context.Context, config.Env) (pipeline.Handler, error) {
-	h := &searchEndpoint{SearchConfig: c}
+func (c SearchConfig) Build(_ context.Context, env config.Env) (pipeline.Handler, error) {
+	h := &searchEndpoint{SearchConfig: c, log: quiet.New(env.Log)}
 	if !c.Store.IsZero() {
 		h.searcher = &rag.Searcher{Store: c.Store.Get(), Embedder: get(c.Embedder), Fusion: rag.Fusion{K: 60, Dense: c.DenseWeight, Sparse: 1}}
 	}
@@ -60,6 +61,7 @@ type searchEndpoint struct {
 	endpoint
 	SearchConfig
 	searcher *rag.Searcher // nil: there is no store
+	log      *quiet.Log
 }
 
 // Close waits for searches that nobody waits for any more.
@@ -131,6 +133,7 @@ func (h *searchEndpoint) Handle(ctx context.Context, ex *pipeline.Exchange, _ pi
 		return err // and no answer that lacks what ended with the request
 	}
 	if err != nil {
+		h.log.Warn("nothing could be searched", "error", err)
 		return failed("search_error", err)
 	}
 	out := searchReply{OK: true, Hits: []searchHit{}, Degraded: found.Degraded}
